@@ -1,0 +1,1 @@
+"""Names, limits and permissions of RedFlag's NATS broker, from one definition."""

@@ -1,0 +1,1 @@
+"""RedFlag's operator API."""

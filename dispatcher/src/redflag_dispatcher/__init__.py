@@ -1,0 +1,1 @@
+"""RedFlag's signer, relay, ingest and auth service."""

@@ -1,0 +1,1 @@
+"""RedFlag's agent-facing HTTP gateway."""

@@ -1,0 +1,1 @@
+"""How RedFlag's programs log, answer probes and expose metrics."""

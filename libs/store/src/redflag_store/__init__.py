@@ -1,0 +1,1 @@
+"""RedFlag's tables, queries and migrations in PostgreSQL."""

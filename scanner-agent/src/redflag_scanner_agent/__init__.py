@@ -1,0 +1,1 @@
+"""RedFlag's agent: verifies signed commands, journals them, acts and reports."""
