@@ -4,6 +4,8 @@ Run by the Makefile with the system's Python. Everything comes from the hashed l
 members of this repository are installed editable, without looking anything up. Running it again is harmless.
 """
 
+from __future__ import annotations  # so that an old Python gets as far as being told that it is old
+
 import argparse
 import importlib.util
 import os
@@ -40,7 +42,8 @@ def check_python() -> None:
     version = ".".join(str(part) for part in sys.version_info[:2])
     if sys.version_info[:2] < OLDEST_PYTHON:
         raise BootstrapError(
-            f"RedFlag needs Python 3.11 or newer, this is {version}; name another one with: make PYTHON=/path/to/python3"
+            f"RedFlag needs Python 3.11 or newer, this is {version}; "
+            "name another one with: make PYTHON=/path/to/python3"
         )
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise BootstrapError(
@@ -60,6 +63,14 @@ def run(*command: str) -> None:
         raise BootstrapError(f"this step failed (see above): {' '.join(command[:4])} ...")
 
 
+def index_of_pip(python: Path) -> tuple[str, ...]:
+    """Return the options that make uv look where this machine's pip is told to look: a site's own mirror."""
+    asked = (str(python), "-m", "pip", "config", "get", "global.index-url")
+    configured = subprocess.run(asked, check=False, capture_output=True, text=True)
+    index = os.environ.get("PIP_INDEX_URL") or configured.stdout.strip()
+    return ("--default-index", index) if index else ()
+
+
 def make_environment(target: Path, lock: str, members: tuple[str, ...]) -> None:
     """Make the environment if needed and bring it to what the lock says."""
     python = target / "bin" / "python"
@@ -69,9 +80,10 @@ def make_environment(target: Path, lock: str, members: tuple[str, ...]) -> None:
     run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes",
         "-r", "requirements/bootstrap.txt")  # fmt: skip
     os.environ["VIRTUAL_ENV"] = str(target)
-    run(str(uv), "pip", "install", "--quiet", "--require-hashes", "-r", f"requirements/{lock}.txt")
+    install = (str(uv), "pip", "install", "--quiet", "--system-certs", *index_of_pip(python))
+    run(*install, "--require-hashes", "-r", f"requirements/{lock}.txt")
     editable = [part for member in members for part in ("-e", member)]
-    run(str(uv), "pip", "install", "--quiet", "--no-build-isolation", "--no-deps", *editable)
+    run(*install, "--no-build-isolation", "--no-deps", *editable)
 
 
 def main() -> int:
