@@ -1,0 +1,91 @@
+"""Closed lists of values that table columns may hold; the check constraints are made from them.
+
+When you add a value, write a migration that replaces the check constraint: `redflag_store.migrate.check` does
+not see check constraints, but the integration test that compares catalogs does.
+"""
+
+from enum import StrEnum
+
+
+class AgentState(StrEnum):
+    """Standing of an agent; only `active` ones get commands."""
+
+    ACTIVE = "active"
+    PENDING = "pending"
+    REVOKED = "revoked"
+    QUARANTINED = "quarantined"
+
+
+class KeyRole(StrEnum):
+    """Which of a host's two keys: the network process's or the helper's."""
+
+    AGENT = "agent"
+    RECEIPT = "receipt"
+
+
+class GenerationState(StrEnum):
+    """Life of an access generation, docs/protocol.md 8.4."""
+
+    ISSUED = "issued"
+    CURRENT = "current"
+    ENDED = "ended"
+
+
+class CommandSource(StrEnum):
+    """Who asked: an operator with a signed intent, or RedFlag itself."""
+
+    MANUAL = "manual"
+    SYSTEM = "system"
+
+
+class UpdateEventKind(StrEnum):
+    """What happened to an available update."""
+
+    DISCOVERED = "discovered"
+    CHANGED = "changed"
+    GONE = "gone"
+    APPROVED = "approved"
+    INSTALLED = "installed"
+    FAILED = "failed"
+
+
+class Availability(StrEnum):
+    """What the package manager says about a candidate."""
+
+    AVAILABLE = "available"
+    HELD = "held"
+    KEPT_BACK = "kept_back"
+    PHASED = "phased"
+
+
+class PackageUpdateState(StrEnum):
+    """Where an available update stands between discovery and the end."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    CHECKING_DEPENDENCIES = "checking_dependencies"
+    PENDING_DEPENDENCIES = "pending_dependencies"
+    INSTALLING = "installing"
+    UPDATED = "updated"
+    FAILED = "failed"
+    IGNORED = "ignored"
+    HELD = "held"
+
+
+class ReportedState(StrEnum):
+    """What a host says about a command in a report."""
+
+    RECEIVED = "received"
+    STARTED = "started"
+    DONE = "done"
+
+
+class Severity(StrEnum):
+    """Weight of a system event."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"

@@ -1,0 +1,39 @@
+"""All tables; importing this package puts every one of them on `redflag_store.metadata.metadata`."""
+
+from redflag_store.tables.agents import AccessGeneration, Agent, AgentKey
+from redflag_store.tables.commands import Command, CommandEvent, Outbox
+from redflag_store.tables.events import SystemEvent
+from redflag_store.tables.reports import ReportInbox
+from redflag_store.tables.trust import (
+    ApiKey,
+    EnrollmentToken,
+    Enrolment,
+    IdempotencyKey,
+    Intent,
+    KeyManifest,
+    SigningLog,
+)
+from redflag_store.tables.updates import Approval, PackageState, UpdateEvent, UpdateHistory, UpdatePlan
+
+__all__ = [
+    "AccessGeneration",
+    "Agent",
+    "AgentKey",
+    "ApiKey",
+    "Approval",
+    "Command",
+    "CommandEvent",
+    "EnrollmentToken",
+    "Enrolment",
+    "IdempotencyKey",
+    "Intent",
+    "KeyManifest",
+    "Outbox",
+    "PackageState",
+    "ReportInbox",
+    "SigningLog",
+    "SystemEvent",
+    "UpdateEvent",
+    "UpdateHistory",
+    "UpdatePlan",
+]

@@ -1,0 +1,30 @@
+"""What an operator should know about the system itself and its hosts."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from sqlalchemy import Index, text
+from sqlmodel import Field, SQLModel
+
+from redflag_store.states import Severity
+from redflag_store.tables.columns import JsonObject, Str, Time, one_of
+
+
+class SystemEvent(SQLModel, table=True):
+    """One noteworthy thing; `code` is a constant snake_case name, the rest is data."""
+
+    __tablename__: ClassVar[str] = "system_event"
+    __table_args__ = (
+        one_of("severity", Severity),
+        Index("ix_system_event_recent", text("at DESC"), text("id DESC")),
+        Index("ix_system_event_agent_id", "agent_id", "at", postgresql_where=text("agent_id IS NOT NULL")),
+    )
+
+    id: UUID = Field(primary_key=True)
+    at: Time
+    severity: Str
+    component: Str
+    code: Str
+    agent_id: UUID | None = Field(default=None, foreign_key="agent.id")
+    message: Str
+    data: JsonObject = {}  # copied per row
