@@ -49,7 +49,7 @@ def public_key(seed: str, what: str = "the seed") -> str:
         CredentialsError: it is not the seed of a user.
     """
     try:
-        pair = nkeys.from_seed(bytearray(seed.encode()))
+        pair = nkeys.from_seed(bytearray(seed.encode()))  # type: ignore[no-untyped-call]  # ships no types
         public: str = pair.public_key.decode()
         pair.wipe()
     except (nkeys.NkeysError, ValueError) as error:
@@ -65,7 +65,7 @@ def make_seed(random: Callable[[int], bytes]) -> str:
     Args:
         random: gives that many random bytes, for example ``secrets.token_bytes``.
     """
-    seed: bytes = nkeys.encode_seed(random(32), nkeys.PREFIX_BYTE_USER)
+    seed: bytes = nkeys.encode_seed(random(32), nkeys.PREFIX_BYTE_USER)  # type: ignore[no-untyped-call]
     return seed.decode()
 
 
