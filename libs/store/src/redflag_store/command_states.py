@@ -14,6 +14,8 @@ The names differ from the wire's `CommandState`, which is what a *host* says abo
 from enum import StrEnum
 from typing import Final
 
+from redflag_store.errors import StoreError
+
 
 class ServerState(StrEnum):
     """Where a command stands, as the server knows it.
@@ -112,7 +114,7 @@ _LETTER: Final = {move: letter for letter, moves in TRANSITIONS.items() for move
 _MAIN_LINE: Final = (_S.SIGNED, _S.QUEUED, _S.DELIVERED, _S.RUNNING)
 
 
-class IllegalMoveError(ValueError):
+class IllegalMoveError(StoreError):
     """A command cannot go from `from_state` to `to_state`."""
 
     def __init__(self, from_state: ServerState, to_state: ServerState) -> None:

@@ -8,11 +8,22 @@ Guarantees:
 - A dead connection is noticed when it is taken out of the pool (pre-ping), not by the caller's first query.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.pool import NullPool
+
+from redflag_store.errors import StoreError
 
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_S: Final = 30
@@ -25,11 +36,19 @@ POOL_RECYCLE_S: Final = 1800
 _DRIVERS: Final = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 
 
-class DatabaseUrlRefusedError(ValueError):
+class DatabaseUrlRefusedError(StoreError):
     """The database URL is not one of PostgreSQL; the text never holds the password."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the database URL is not usable: {reason}")
+        self.reason = reason
+
+
+class DatabaseUnreachableError(StoreError):
+    """No connection to the database could be opened."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database cannot be reached: {reason}")
         self.reason = reason
 
 
@@ -92,12 +111,45 @@ def open_engine(
         pool_timeout=POOL_TIMEOUT_S,
         pool_recycle=POOL_RECYCLE_S,
         pool_pre_ping=True,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": statement_timeout_s + COMMAND_GRACE_S,
-            "server_settings": server_settings(application_name, statement_timeout_s),
-        },
+        connect_args=_connect_args(application_name, statement_timeout_s),
     )
+
+
+@asynccontextmanager
+async def one_connection(
+    url: str | URL, *, application_name: str, statement_timeout_s: float = STATEMENT_TIMEOUT_S
+) -> AsyncIterator[AsyncConnection]:
+    """A single connection without a pool, for work at start-up; closed at the end of the block.
+
+    Raises:
+        DatabaseUrlRefusedError: see `database_url`.
+        DatabaseUnreachableError: it could not be opened.
+    """
+    engine = create_async_engine(
+        database_url(url),
+        poolclass=NullPool,
+        connect_args=_connect_args(application_name, statement_timeout_s),
+    )
+    try:
+        try:
+            connection = await engine.connect()
+        except (OSError, TimeoutError, SQLAlchemyError) as error:
+            reason = str(getattr(error, "orig", None) or error)
+            raise DatabaseUnreachableError(reason or type(error).__name__) from error
+        try:
+            yield connection
+        finally:
+            await connection.close()
+    finally:
+        await engine.dispose()
+
+
+def _connect_args(application_name: str, statement_timeout_s: float) -> dict[str, Any]:
+    return {
+        "timeout": CONNECT_TIMEOUT_S,
+        "command_timeout": statement_timeout_s + COMMAND_GRACE_S,
+        "server_settings": server_settings(application_name, statement_timeout_s),
+    }
 
 
 def sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
