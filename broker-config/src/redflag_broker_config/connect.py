@@ -5,6 +5,7 @@ bounded buffer, and that the first connection either stands within its deadline 
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -125,7 +126,18 @@ async def connect(
                 pending_size=PENDING_MAX_BYTES,
             )
     except TimeoutError:
+        await _abandon(client)
         raise BrokerUnreachableError(url, last[0] if last else f"no answer within {deadline_s:g} s") from None
     except (nats.errors.Error, OSError) as error:
+        await _abandon(client)
         raise BrokerUnreachableError(url, str(error) or type(error).__name__) from error
     return client
+
+
+async def _abandon(client: Client) -> None:
+    """Close what an attempt left open; the client keeps the last attempt's socket otherwise."""
+    try:
+        async with asyncio.timeout(ATTEMPT_DEADLINE_S):
+            await client.close()
+    except (TimeoutError, nats.errors.Error, OSError) as error:
+        logging.getLogger(__name__).info("broker.abandon_failed: %s", error)
