@@ -1,0 +1,214 @@
+"""Running a package manager's programs: no shell, nothing inherited, an end in sight.
+
+Guarantees:
+1. The program is named by an absolute path and gets an argument vector, never a command line.
+2. Its environment is exactly the mapping passed in; its directory is `/`; its stdin is empty.
+3. It leads a session of its own, so that the time limit ends it with everything it started: SIGTERM to the
+   group, and SIGKILL after a grace time.
+4. Output is read while it runs and kept within bounds.
+5. Whatever goes wrong is a `PackageManagerError`.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from redflag_scanner_agent.packages.errors import (
+    OutputRefusedError,
+    ProgramMissingError,
+    ProgramTimeoutError,
+)
+from redflag_scanner_agent.packages.output import OutputKeeper
+
+READ_BYTES = 65_536
+PARSED_MAX_BYTES = 32 * 1024 * 1024  # bytes of output that is parsed whole; 4,000 updates take about 3 MiB
+KEEP_BYTES = 65_536  # bytes kept of each end of output that is reported
+FILE_MAX_BYTES = 64 * 1024 * 1024  # bytes a long run may write to each of its output files
+GRACE_S = 10.0  # seconds between SIGTERM and SIGKILL
+WATCH_S = 0.05  # seconds between two looks at a long run; a death in a pidfd is not to be had on old kernels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """How a program ended. A negative exit code is the signal that ended it."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    duration_ms: int
+
+
+async def run_parsed(
+    argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float, limit: int = PARSED_MAX_BYTES
+) -> Finished:
+    """Run a program whose whole output is needed.
+
+    Cancelling ends the program: use this for programs that only look.
+
+    Raises:
+        ProgramMissingError: it cannot be started.
+        ProgramTimeoutError: it ran longer than `timeout_s` seconds.
+        OutputRefusedError: it wrote more than `limit` bytes to stdout.
+    """
+    started = time.monotonic()
+    process = await _start(argv, env)
+    out, err = OutputKeeper(limit, 0), OutputKeeper(KEEP_BYTES, KEEP_BYTES)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await asyncio.gather(_drain(process.stdout, out), _drain(process.stderr, err), process.wait())
+    except TimeoutError:
+        raise ProgramTimeoutError(f"{argv[0]} ran longer than {timeout_s:g} s and was ended") from None
+    finally:
+        await _end_group(process)
+    if out.dropped:
+        raise OutputRefusedError(f"{argv[0]} wrote more than {limit} bytes")
+    return Finished(
+        exit_code=await process.wait(),
+        stdout=out.text(),
+        stderr=err.text(),
+        duration_ms=_elapsed_ms(started),
+    )
+
+
+async def run_lasting(
+    argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float, directory: Path
+) -> tuple[Finished, Path]:
+    """Run a program that changes the host; its output goes to files in `directory`, not to pipes.
+
+    With pipes, the death of this process would break the package manager in the middle of its work (EPIPE);
+    with files it goes on and the next look at the host sees how it ended. For the same reason cancelling does
+    NOT end the program; only the time limit does.
+
+    Returns:
+        How it ended with the first and last 64 KiB of each stream, and the file holding all of stdout (cut to
+        FILE_MAX_BYTES), which stands until the next run.
+
+    Raises:
+        ProgramMissingError: it cannot be started, or `directory` cannot be written.
+        ProgramTimeoutError: it ran longer than `timeout_s` seconds.
+    """
+    started = time.monotonic()
+    paths = directory / "install.stdout", directory / "install.stderr"
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        out, err = (_fresh(path) for path in paths)
+    except OSError as error:
+        raise ProgramMissingError(f"cannot write {directory}: {error.strerror}") from error
+    with out, err:
+        # Not asyncio's subprocess: its transport kills the program when the event loop goes away.
+        process = _start_lasting(argv, env, out, err)
+        while process.poll() is None:
+            if time.monotonic() - started > timeout_s:
+                await _end_lasting(process)
+                raise ProgramTimeoutError(f"{argv[0]} ran longer than {timeout_s:g} s and was ended")
+            await asyncio.sleep(WATCH_S)
+            _cut(out)
+            _cut(err)
+    finished = Finished(
+        exit_code=process.wait(),
+        stdout=_ends(paths[0]),
+        stderr=_ends(paths[1]),
+        duration_ms=_elapsed_ms(started),
+    )
+    return finished, paths[0]
+
+
+async def _start(argv: Sequence[str], env: Mapping[str, str]) -> asyncio.subprocess.Process:
+    _check_program(argv[0])
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd="/",
+            env=dict(env),
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise ProgramMissingError(f"cannot start {argv[0]}: {error}") from error
+
+
+def _start_lasting(
+    argv: Sequence[str], env: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    _check_program(argv[0])
+    try:
+        return subprocess.Popen(  # noqa: S603 - absolute path, argument vector, checked names only
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            cwd="/",
+            env=dict(env),
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise ProgramMissingError(f"cannot start {argv[0]}: {error}") from error
+
+
+def _check_program(name: str) -> None:
+    if not Path(name).is_absolute():
+        raise ProgramMissingError(f"{name} is not an absolute path")
+
+
+async def _drain(stream: asyncio.StreamReader | None, keeper: OutputKeeper) -> None:
+    assert stream is not None  # noqa: S101 - both streams are pipes, see _start's callers
+    while piece := await stream.read(READ_BYTES):
+        keeper.feed(piece)
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
+    """End the whole group if the program still runs; the group bears the number of its leader."""
+    if process.returncode is not None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(process.wait()), GRACE_S)
+            return
+
+
+async def _end_lasting(process: subprocess.Popen[bytes]) -> None:
+    """The same for a program that is not asyncio's."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        deadline = time.monotonic() + GRACE_S
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                return
+            await asyncio.sleep(WATCH_S)
+
+
+def _fresh(path: Path) -> IO[bytes]:
+    path.unlink(missing_ok=True)
+    # O_APPEND lets _cut shorten the file while the program writes; O_EXCL refuses a planted link.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return os.fdopen(handle, "r+b", buffering=0)
+
+
+def _cut(file: IO[bytes]) -> None:
+    """Keep a runaway program from filling the disk: beyond the bound only the first part stays."""
+    if os.fstat(file.fileno()).st_size > FILE_MAX_BYTES:
+        os.ftruncate(file.fileno(), FILE_MAX_BYTES // 2)
+
+
+def _ends(path: Path) -> str:
+    keeper = OutputKeeper(KEEP_BYTES, KEEP_BYTES)
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            keeper.feed(piece)
+    return keeper.text()
+
+
+def _elapsed_ms(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)

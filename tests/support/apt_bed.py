@@ -1,0 +1,340 @@
+"""A private apt root with a repository of its own: real apt-get, real dpkg, and a host that is never touched.
+
+Works for root and for anybody else. Everything lives below one directory::
+
+    root/       what apt and dpkg take for `/` (status, lists, caches, sources, installed files)
+    repo/       a repository as a local directory, with the suites `bed` and `bed-security`
+    apt.conf    the file for the APT_CONFIG environment variable; without it nothing here has any effect
+
+The repository is not signed and its source says `[trusted=yes]`; what apt does with signatures is apt's affair.
+Usable outside pytest: `bed = build_bed(directory)`, then publish, refresh, install.
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+APT_GET = "/usr/bin/apt-get"
+APT_MARK = "/usr/bin/apt-mark"
+DPKG = "/usr/bin/dpkg"
+DPKG_DEB = "/usr/bin/dpkg-deb"
+DPKG_QUERY = "/usr/bin/dpkg-query"
+RUN_TIMEOUT_S = 60
+SUITE = "bed"
+SECURITY_SUITE = "bed-security"
+
+
+def missing_tools() -> str | None:
+    """Why no bed can be built here, or None when it can."""
+    missing = [tool for tool in (APT_GET, DPKG, DPKG_DEB, DPKG_QUERY) if not Path(tool).exists()]
+    return f"not on this machine: {', '.join(missing)}" if missing else None
+
+
+def require_tools() -> None:
+    """In a test: fail where the test must run (CI), skip with the reason elsewhere."""
+    import pytest  # noqa: PLC0415 - the bed is used outside pytest as well
+
+    reason = missing_tools()
+    if reason is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Published:
+    suite: str
+    stanza: str
+    path: Path
+
+
+@dataclass
+class AptBed:
+    """One bed. `config` is the path for APT_CONFIG, `native` the architecture of the machine."""
+
+    directory: Path
+    native: str
+    locking: bool = False
+    _published: dict[tuple[str, str, str], _Published] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        return self.directory / "root"
+
+    @property
+    def repo(self) -> Path:
+        return self.directory / "repo"
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "apt.conf"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment in which apt's programs see the bed and nothing of the host's configuration."""
+        return {
+            "APT_CONFIG": str(self.config),
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "DEBIAN_FRONTEND": "noninteractive",
+        }
+
+    # --- the repository ---------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        name: str,
+        version: str,
+        *,
+        arch: str = "all",
+        depends: str = "",
+        conflicts: str = "",
+        files: Mapping[str, str] | None = None,
+        conffiles: Mapping[str, str] | None = None,
+        scripts: Mapping[str, str] | None = None,
+        security: bool = False,
+        phased: int | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        """Build a package and put it into the repository (not yet into the bed's lists: see `refresh`).
+
+        Args:
+            name, version, arch: the package.
+            depends, conflicts: fields as in a control file.
+            files, conffiles: contents by path relative to the root.
+            scripts: bodies of maintainer scripts by name (`postinst`, ...), run by /bin/sh.
+            security: publish in the security suite.
+            phased: the archive's Phased-Update-Percentage.
+            fields: further control fields.
+        """
+        control = {
+            "Package": name,
+            "Version": version,
+            "Architecture": arch,
+            "Maintainer": "Bed <bed@example.org>",
+            "Section": "misc",
+            "Priority": "optional",
+            "Depends": depends,
+            "Conflicts": conflicts,
+            "Description": f"test package {name}",
+            **(fields or {}),
+        }
+        suite = SECURITY_SUITE if security else SUITE
+        path = self._build_package(control, files or {}, conffiles or {}, scripts or {})
+        data = path.read_bytes()
+        index_fields = {
+            **control,
+            "Phased-Update-Percentage": "" if phased is None else str(phased),
+            "Filename": str(path.relative_to(self.repo)),
+            "Size": str(len(data)),
+            "SHA256": hashlib.sha256(data).hexdigest(),
+        }
+        self._published[(name, version, arch)] = _Published(
+            suite=suite, stanza=_stanza(index_fields), path=path
+        )
+        self._write_indices()
+
+    def withdraw(self, name: str, version: str, *, arch: str = "all") -> None:
+        """Take a version out of the repository, as archives do when a newer one comes."""
+        self._published.pop((name, version, arch)).path.unlink()
+        self._write_indices()
+
+    def take_mirror_away(self) -> None:
+        """Make the repository unreachable; `bring_mirror_back` undoes it."""
+        self.repo.rename(self.directory / "repo.away")
+
+    def bring_mirror_back(self) -> None:
+        (self.directory / "repo.away").rename(self.repo)
+
+    def _build_package(
+        self,
+        control: Mapping[str, str],
+        files: Mapping[str, str],
+        conffiles: Mapping[str, str],
+        scripts: Mapping[str, str],
+    ) -> Path:
+        tree = self.directory / "build"
+        shutil.rmtree(tree, ignore_errors=True)
+        meta = tree / "DEBIAN"
+        meta.mkdir(parents=True, mode=0o755)
+        (meta / "control").write_text(_stanza(control))
+        marker = f"usr/share/{control['Package']}/version"
+        for name, content in {marker: control["Version"] + "\n", **files, **conffiles}.items():
+            path = tree / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        if conffiles:
+            (meta / "conffiles").write_text("".join(f"/{name}\n" for name in conffiles))
+        for name, body in scripts.items():
+            (meta / name).write_text(f"#!/bin/sh\nset -e\n{body}\n")
+            (meta / name).chmod(0o755)
+        pool = self.repo / "pool"
+        pool.mkdir(exist_ok=True)
+        version = control["Version"].replace(":", "%3a")
+        target = pool / f"{control['Package']}_{version}_{control['Architecture']}.deb"
+        _run(
+            [DPKG_DEB, "--root-owner-group", "-Znone", "--build", str(tree), str(target)],
+            {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        )
+        shutil.rmtree(tree)
+        return target
+
+    def _write_indices(self) -> None:
+        for suite in (SUITE, SECURITY_SUITE):
+            stanzas = [one.stanza for one in self._published.values() if one.suite == suite]
+            place = self.repo / "dists" / suite
+            index = place / "main" / f"binary-{self.native}" / "Packages"
+            index.parent.mkdir(parents=True, exist_ok=True)
+            text = "\n".join(stanzas).encode()
+            packed = gzip.compress(text, mtime=0)
+            index.write_bytes(text)
+            index.with_suffix(".gz").write_bytes(packed)
+            listing = "".join(
+                f" {hashlib.sha256(data).hexdigest()} {len(data)} {path.relative_to(place)}\n"
+                for path, data in ((index, text), (index.with_suffix(".gz"), packed))
+            )
+            (place / "Release").write_text(
+                f"Origin: Debian\nLabel: Bed\nSuite: {suite}\nCodename: {suite}\nComponents: main\n"
+                f"Architectures: {self.native}\nDate: Sat, 21 Nov 2026 00:00:00 UTC\nSHA256:\n{listing}"
+            )
+
+    # --- the private root -------------------------------------------------------------------------------
+
+    def apt(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """The real apt-get in the bed, without any of the product's options."""
+        return _run([APT_GET, "-q", *arguments], self.env, check=check)
+
+    def refresh(self) -> None:
+        """apt-get update."""
+        self.apt("update")
+
+    def install(self, name: str, version: str | None = None) -> None:
+        """Install directly, to prepare a scene."""
+        self.apt("install", "-y", "--allow-downgrades", f"{name}={version}" if version else name)
+
+    def hold(self, name: str) -> None:
+        _run([APT_MARK, "hold", name], self.env)
+
+    def mark_auto(self, name: str) -> None:
+        _run([APT_MARK, "auto", name], self.env)
+
+    def auto(self) -> set[str]:
+        """Packages marked as installed automatically."""
+        return set(_run([APT_MARK, "showauto"], self.env).stdout.split())
+
+    def installed(self, name: str) -> str | None:
+        """The installed and configured version, as dpkg itself says, or None."""
+        status = self.status(name)
+        return status[1] if status is not None and status[0] == "installed" else None
+
+    def status(self, name: str) -> tuple[str, str] | None:
+        """dpkg's status word and version of a package, or None when dpkg does not know it."""
+        result = _run(
+            [DPKG_QUERY, f"--admindir={self.root}/var/lib/dpkg", "-W",
+             "-f", "${db:Status-Status} ${Version}\n", name],
+            self.env,
+            check=False,
+        )  # fmt: skip
+        if result.returncode != 0:
+            return None
+        word, _, version = result.stdout.strip().partition(" ")
+        return None if word in {"not-installed", "config-files"} else (word, version)
+
+    def path(self, name: str) -> Path:
+        """A file of the private root."""
+        return self.root / name.lstrip("/")
+
+    def require_reboot(self) -> None:
+        """What a kernel package does after its installation."""
+        self.path("var/run/reboot-required").write_text("*** System restart required ***\n")
+
+
+def build_bed(directory: Path, *, locking: bool = False) -> AptBed:
+    """Make an empty bed in `directory`, which need not exist. `locking` makes apt take its locks."""
+    directory = directory.resolve()
+    native = _run([DPKG, "--print-architecture"], {"PATH": "/usr/bin:/bin"}).stdout.strip()
+    bed = AptBed(directory=directory, native=native, locking=locking)
+    for name in (
+        "var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers", "var/lib/dpkg/alternatives",
+        "var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "var/log/apt", "var/run",
+        "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d", "etc/apt/trusted.gpg.d", "tmp",
+    ):  # fmt: skip
+        bed.path(name).mkdir(parents=True, exist_ok=True)
+    bed.repo.mkdir(exist_ok=True)
+    bed.path("var/lib/dpkg/status").touch()
+    bed.path("var/lib/dpkg/available").touch()
+    bed.path("etc/apt/sources.list").write_text(
+        "".join(f"deb [trusted=yes] file:{bed.repo} {suite} main\n" for suite in (SUITE, SECURITY_SUITE))
+    )
+    bed.config.write_text(_config(bed))
+    bed._write_indices()  # noqa: SLF001 - the same module
+    return bed
+
+
+def build_bed_with_updates(directory: Path) -> AptBed:
+    """A bed for whole-path tests: `alpha` and `beta` 1.0 installed and 2.0 offered; beta 2.0 needs `gamma`."""
+    bed = build_bed(directory)
+    bed.publish("alpha", "1.0")
+    bed.publish("beta", "1.0")
+    bed.refresh()
+    bed.install("alpha")
+    bed.install("beta")
+    bed.publish("alpha", "2.0", security=True)
+    bed.publish("beta", "2.0", depends="gamma (>= 1.0)")
+    bed.publish("gamma", "1.0")
+    return bed
+
+
+def _config(bed: AptBed) -> str:
+    options = (
+        f"--root={bed.root}", "--force-not-root", "--force-script-chrootless", "--force-unsafe-io",
+        f"--log={bed.root}/var/log/dpkg.log",
+    )  # fmt: skip
+    return "\n".join(
+        [
+            f'Dir "{bed.root}/";',
+            f'Dir::State::status "{bed.root}/var/lib/dpkg/status";',
+            f'APT::Architecture "{bed.native}";',
+            f'APT::Architectures "{bed.native}";',
+            'APT::Sandbox::User "";',
+            # The same machine for ever: whether a phased update reaches it depends on this number.
+            'APT::Machine-ID "0123456789abcdef0123456789abcdef";',
+            'Acquire::Languages "none";',
+            # The bed's sources stand for the distribution's own, so that it has security updates.
+            'RedFlag::Security-Sites { "localhost"; };',
+            f'Debug::NoLocking "{"false" if bed.locking else "true"}";',
+            "DPkg::Options {",
+            *(f'  "{option}";' for option in options),
+            "};",
+            "",
+        ]
+    )
+
+
+def _stanza(fields: Mapping[str, str]) -> str:
+    return "".join(f"{key}: {value}\n" for key, value in fields.items() if value)
+
+
+def _run(
+    argv: Sequence[str], env: Mapping[str, str], *, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        argv,
+        env=dict(env),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    if check and result.returncode != 0:
+        message = f"{' '.join(argv)} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+        raise RuntimeError(message)
+    return result
