@@ -74,6 +74,19 @@ def database_url(url: str | URL) -> URL:
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
+def driver_dsn(url: str | URL) -> str:
+    """`url` as asyncpg itself reads it, for connections outside of SQLAlchemy.
+
+    Raises:
+        DatabaseUrlRefusedError: see `database_url`.
+    """
+    parsed = database_url(url)
+    query = dict(parsed.query)
+    if "ssl" in query:
+        query["sslmode"] = query.pop("ssl")
+    return parsed.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
+
+
 def server_settings(
     application_name: str, statement_timeout_s: float = STATEMENT_TIMEOUT_S
 ) -> dict[str, str]:

@@ -156,9 +156,9 @@ def _upgrade(connection: Connection, scripts: ScriptDirectory) -> str:
     context = _context(connection, fn=plan, on_version_apply=(remember,))
     at = context.get_current_revision()
     connection.rollback()  # alembic takes over an open transaction, and then commits nothing itself
-    with _named(lambda: planned[len(applied)] if len(applied) < len(planned) else at or "none"):
-        with Operations.context(context):
-            context.run_migrations()
+    failing = _named(lambda: planned[len(applied)] if len(applied) < len(planned) else at or "none")
+    with failing, Operations.context(context):
+        context.run_migrations()
     reached = context.get_current_revision()
     if reached is None:
         raise MigrationFailedError("none", "the folder of migrations is empty")
