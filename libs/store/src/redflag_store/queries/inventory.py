@@ -1,0 +1,395 @@
+"""What reports say about packages: current state, immutable events, plans and history; all set-based.
+
+Guarantees: an inventory is compared with the stored state inside the database and only differences come back, so
+one that changed nothing writes nothing. The rows of one agent change under the lock of the agent's row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from redflag_store.engine import driver_connection
+
+PackageKey = tuple[UUID, str, str, str]
+"""Agent, manager, name, architecture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One available update as an inventory lists it."""
+
+    agent_id: UUID
+    manager: str
+    name: str
+    arch: str
+    installed: str | None
+    candidate: str | None
+    origin: str | None
+    suite: str | None
+    security: bool
+    availability: str
+    size: int | None
+
+    @property
+    def key(self) -> PackageKey:
+        """What identifies it on its host."""
+        return (self.agent_id, self.manager, self.name, self.arch)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is stored of a package."""
+
+    installed: str | None
+    candidate: str | None
+    availability: str
+    state: str
+    approved_version: str | None
+    command_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A package whose stored and listed state differ.
+
+    Attributes:
+        key: which.
+        listed: what the inventory says; None when it lists it no more.
+        stored: what is stored; None when it is new.
+    """
+
+    key: PackageKey
+    listed: Listed | None
+    stored: Stored | None
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRow:
+    """A row of `package_state` as it is to be."""
+
+    listed: Listed
+    state: str
+    approved_version: str | None
+    command_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateEventRow:
+    """A row of `update_event`."""
+
+    id: UUID
+    at: datetime
+    key: PackageKey
+    kind: str
+    from_version: str | None
+    to_version: str | None
+    command_id: UUID | None = None
+    detail: str = "{}"  # JSON text
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """A row of `update_history`."""
+
+    id: UUID
+    agent_id: UUID
+    command_id: UUID
+    manager: str
+    name: str
+    arch: str
+    old_version: str | None
+    new_version: str | None
+    action: str
+    result: str
+    agent_started_at: datetime | None
+    agent_finished_at: datetime | None
+    stored_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """A row of `update_plan`."""
+
+    id: UUID
+    agent_id: UUID
+    command_id: UUID
+    manager: str
+    digest: str
+    plan: bytes
+    request: str  # JSON text
+    item_count: int
+    extra_count: int
+    removes: int
+    created_at: datetime
+
+
+_INCOMING_COLUMNS = (
+    ("agent_id", "uuid"),
+    ("manager", "text"),
+    ("name", "text"),
+    ("arch", "text"),
+    ("installed", "text"),
+    ("candidate", "text"),
+    ("origin", "text"),
+    ("suite", "text"),
+    ("security", "boolean"),
+    ("availability", "text"),
+    ("size", "bigint"),
+)
+_NAMES = ", ".join(name for name, _ in _INCOMING_COLUMNS)
+_UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_INCOMING_COLUMNS, start=1))
+
+# A row that is `updated` is at rest: listed again it is news, not listed it is none.
+_DIFF = f"""
+WITH incoming AS (SELECT * FROM unnest({_UNNEST}) AS i ({_NAMES})),
+     stored AS (
+         SELECT p.* FROM package_state p
+         JOIN unnest($12::uuid[], $13::text[]) AS s (agent_id, manager)
+              ON p.agent_id = s.agent_id AND p.manager = s.manager
+     )
+SELECT coalesce(i.agent_id, p.agent_id) AS agent_id, coalesce(i.manager, p.manager) AS manager,
+       coalesce(i.name, p.name) AS name, coalesce(i.arch, p.arch) AS arch,
+       i.agent_id IS NOT NULL AS is_listed, p.agent_id IS NOT NULL AS is_stored,
+       i.installed, i.candidate, i.origin, i.suite, i.security, i.availability, i.size,
+       p.installed AS old_installed, p.candidate AS old_candidate, p.availability AS old_availability,
+       p.state, p.approved_version, p.command_id
+FROM incoming i FULL JOIN stored p
+     ON p.agent_id = i.agent_id AND p.manager = i.manager AND p.name = i.name AND p.arch = i.arch
+WHERE (i.agent_id IS NULL AND p.state <> 'updated') OR p.agent_id IS NULL
+   OR (i.agent_id IS NOT NULL AND (p.state = 'updated'
+       OR (i.installed, i.candidate, i.origin, i.suite, i.security, i.availability, i.size) IS DISTINCT FROM
+          (p.installed, p.candidate, p.origin, p.suite, p.security, p.availability, p.size)))
+"""  # noqa: S608 - built from the constants above only
+
+_UPSERT = f"""
+INSERT INTO package_state AS p ({_NAMES}, state, approved_version, command_id, first_seen_at, changed_at)
+SELECT i.*, $15::timestamptz, $15::timestamptz
+FROM unnest({_UNNEST}, $12::text[], $13::text[], $14::uuid[])
+     AS i ({_NAMES}, state, approved_version, command_id)
+ON CONFLICT (agent_id, manager, name, arch) DO UPDATE SET
+    installed = EXCLUDED.installed, candidate = EXCLUDED.candidate, origin = EXCLUDED.origin,
+    suite = EXCLUDED.suite, security = EXCLUDED.security, availability = EXCLUDED.availability,
+    size = EXCLUDED.size, state = EXCLUDED.state, approved_version = EXCLUDED.approved_version,
+    command_id = EXCLUDED.command_id, changed_at = EXCLUDED.changed_at
+"""  # noqa: S608 - built from the constants above only
+
+_AT_REST = """
+UPDATE package_state p SET state = 'updated', approved_version = NULL, command_id = NULL, changed_at = $5
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS g (agent_id, manager, name, arch)
+WHERE p.agent_id = g.agent_id AND p.manager = g.manager AND p.name = g.name AND p.arch = g.arch
+"""
+
+_LAPSE = """
+UPDATE approval a SET lapsed_at = $6
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) AS g (agent_id, manager, name, arch, candidate)
+WHERE a.agent_id = g.agent_id AND a.manager = g.manager AND a.name = g.name AND a.arch = g.arch
+  AND a.lapsed_at IS NULL AND a.version IS DISTINCT FROM g.candidate
+"""
+
+_EVENTS = """
+INSERT INTO update_event (id, at, agent_id, manager, name, arch, kind, from_version, to_version, command_id, detail)
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::text[], $10::uuid[], $11::jsonb[])
+"""
+
+_HISTORY_COLUMNS = tuple(HistoryRow.__slots__)
+_HISTORY = f"""
+INSERT INTO update_history ({", ".join(_HISTORY_COLUMNS)})
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[],
+                     $13::timestamptz[])
+"""  # noqa: S608 - built from the constants above only
+
+_PLAN_COLUMNS = tuple(PlanRow.__slots__)
+_PLAN = f"""
+INSERT INTO update_plan ({", ".join(_PLAN_COLUMNS)})
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[],
+                     $8::integer[], $9::integer[], $10::integer[], $11::timestamptz[])
+"""  # noqa: S608 - built from the constants above only
+
+_OF_COMMANDS = """
+SELECT agent_id, manager, name, arch, state, candidate, approved_version, command_id
+FROM package_state WHERE command_id = ANY($1::uuid[]) FOR NO KEY UPDATE
+"""
+
+_SET_STATE = """
+UPDATE package_state p SET state = n.state, changed_at = $6
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) AS n (agent_id, manager, name, arch, state)
+WHERE p.agent_id = n.agent_id AND p.manager = n.manager AND p.name = n.name AND p.arch = n.arch
+"""
+
+
+def _split(keys: Sequence[PackageKey]) -> list[list[Any]]:
+    return [[key[part] for key in keys] for part in range(4)]
+
+
+def _listed(rows: Sequence[Listed]) -> list[list[Any]]:
+    return [[getattr(row, name) for row in rows] for name, _ in _INCOMING_COLUMNS]
+
+
+async def differences(
+    session: AsyncSession, scopes: Sequence[tuple[UUID, str]], listed: Sequence[Listed]
+) -> list[Difference]:
+    """Compare whole inventories with what is stored.
+
+    Args:
+        session: the transaction that holds the agents' locks.
+        scopes: the (agent, manager) pairs whose inventory this is; what they list no more is a difference.
+        listed: every row of these inventories, each key once.
+    """
+    connection = await driver_connection(session)
+    rows = await connection.fetch(
+        _DIFF, *_listed(listed), [scope[0] for scope in scopes], [scope[1] for scope in scopes]
+    )
+    found = []
+    for row in rows:
+        key = (row["agent_id"], row["manager"], row["name"], row["arch"])
+        new = None
+        if row["is_listed"]:
+            new = Listed(
+                *key,
+                row["installed"],
+                row["candidate"],
+                row["origin"],
+                row["suite"],
+                row["security"],
+                row["availability"],
+                row["size"],
+            )
+        old = None
+        if row["is_stored"]:
+            old = Stored(
+                row["old_installed"],
+                row["old_candidate"],
+                row["old_availability"],
+                row["state"],
+                row["approved_version"],
+                row["command_id"],
+            )
+        found.append(Difference(key, new, old))
+    return found
+
+
+async def write_packages(
+    session: AsyncSession, rows: Sequence[PackageRow], gone: Sequence[PackageKey], at: datetime
+) -> None:
+    """Write packages as they are to be; `gone` ones come to rest as `updated`.
+
+    Approvals of other versions than the new candidate lapse, those of a package that is gone too.
+    """
+    connection = await driver_connection(session)
+    if rows:
+        await connection.execute(
+            _UPSERT,
+            *_listed([row.listed for row in rows]),
+            [row.state for row in rows],
+            [row.approved_version for row in rows],
+            [row.command_id for row in rows],
+            at,
+        )
+        await connection.execute(
+            _LAPSE, *_split([row.listed.key for row in rows]), [row.listed.candidate for row in rows], at
+        )
+    if gone:
+        await connection.execute(_AT_REST, *_split(gone), at)
+        await connection.execute(_LAPSE, *_split(gone), [None] * len(gone), at)
+
+
+async def write_update_events(session: AsyncSession, rows: Sequence[UpdateEventRow]) -> None:
+    """Append rows to `update_event`."""
+    if not rows:
+        return
+    connection = await driver_connection(session)
+    agents, managers, names, arches = _split([row.key for row in rows])
+    await connection.execute(
+        _EVENTS,
+        [row.id for row in rows],
+        [row.at for row in rows],
+        agents,
+        managers,
+        names,
+        arches,
+        [row.kind for row in rows],
+        [row.from_version for row in rows],
+        [row.to_version for row in rows],
+        [row.command_id for row in rows],
+        [row.detail for row in rows],
+    )
+
+
+async def note_inventories(
+    session: AsyncSession, rows: Sequence[tuple[UUID, int | None, bool]], at: datetime
+) -> None:
+    """Write (agent, age of its package lists in seconds, reboot required) of inventories just stored."""
+    if not rows:
+        return
+    connection = await driver_connection(session)
+    await connection.execute(
+        """
+        UPDATE agent a SET inventory_at = $4, inventory_source_age_s = n.age, reboot_required = n.reboot
+        FROM unnest($1::uuid[], $2::bigint[], $3::boolean[]) AS n (id, age, reboot) WHERE a.id = n.id
+        """,
+        [row[0] for row in rows],
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+        at,
+    )
+
+
+async def write_history(session: AsyncSession, rows: Sequence[HistoryRow]) -> None:
+    """Append rows to `update_history`."""
+    if rows:
+        connection = await driver_connection(session)
+        await connection.execute(
+            _HISTORY, *[[getattr(row, name) for row in rows] for name in _HISTORY_COLUMNS]
+        )
+
+
+async def write_plans(session: AsyncSession, rows: Sequence[PlanRow]) -> None:
+    """Append rows to `update_plan`."""
+    if rows:
+        connection = await driver_connection(session)
+        await connection.execute(_PLAN, *[[getattr(row, name) for row in rows] for name in _PLAN_COLUMNS])
+
+
+@dataclass(frozen=True, slots=True)
+class CommandPackage:
+    """A package a command works on."""
+
+    key: PackageKey
+    state: str
+    candidate: str | None
+    approved_version: str | None
+    command_id: UUID
+
+
+async def packages_of(session: AsyncSession, commands: Sequence[UUID]) -> list[CommandPackage]:
+    """Lock and return the packages these commands work on."""
+    if not commands:
+        return []
+    connection = await driver_connection(session)
+    return [
+        CommandPackage(
+            (row["agent_id"], row["manager"], row["name"], row["arch"]),
+            row["state"],
+            row["candidate"],
+            row["approved_version"],
+            row["command_id"],
+        )
+        for row in await connection.fetch(_OF_COMMANDS, list(commands))
+    ]
+
+
+async def set_package_states(
+    session: AsyncSession, states: Sequence[tuple[PackageKey, str]], at: datetime
+) -> None:
+    """Move packages to other states; a package that is not stored is left out."""
+    if states:
+        connection = await driver_connection(session)
+        await connection.execute(
+            _SET_STATE, *_split([key for key, _ in states]), [state for _, state in states], at
+        )
