@@ -69,7 +69,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_intent_correlation_id"), "intent", ["correlation_id"], unique=False)
     op.create_table(
         "key_manifest",
-        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.CheckConstraint("version >= 1", name=op.f("ck_key_manifest_version")),
@@ -123,7 +123,7 @@ def upgrade() -> None:
     op.create_table(
         "access_generation",
         sa.Column("agent_id", sa.Uuid(), nullable=False),
-        sa.Column("gen", sa.BigInteger(), nullable=False),
+        sa.Column("gen", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("secret_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("issued_at", sa.TIMESTAMP(timezone=True), nullable=False),
