@@ -273,7 +273,7 @@ def build_bed(directory: Path, *, locking: bool = False) -> AptBed:
         "".join(f"deb [trusted=yes] file:{bed.repo} {suite} main\n" for suite in (SUITE, SECURITY_SUITE))
     )
     bed.config.write_text(_config(bed))
-    bed._write_indices()  # noqa: SLF001 - the same module
+    bed._write_indices()
     return bed
 
 

@@ -6,7 +6,9 @@ Rules only. dpkg's own database is the judge of what happened: not apt's exit co
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-FORMAT = r"${Package}\t${Architecture}\t${Version}\t${db:Status-Want}\t${db:Status-Status}\t${db:Status-Eflag}\n"
+FORMAT = (
+    r"${Package}\t${Architecture}\t${Version}\t${db:Status-Want}\t${db:Status-Status}\t${db:Status-Eflag}\n"
+)
 _FIELDS = 6
 _GONE = frozenset({"not-installed", "config-files"})
 

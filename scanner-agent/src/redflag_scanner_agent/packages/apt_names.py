@@ -9,7 +9,7 @@ apt-get gives meaning to more than names: `sed-` removes sed, `a.` is a regular 
 
 The name's pattern follows Debian Policy 5.6.1 and refuses a final `-`, which is never part of a real name. A
 final `+` must be allowed (`g++`): the `=version` behind it keeps it from being read as a request. A version that
-ends with `-` or `+` is refused, because apt would read that sign for itself. Rules only.
+ends with `-` is refused, because apt could take that sign for itself. Rules only.
 """
 
 import re
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9+.\-]{0,126}[a-z0-9+.]", re.ASCII)
 _ARCH = re.compile(r"[a-z0-9][a-z0-9\-]{0,30}", re.ASCII)
 # Debian Policy 5.6.12: epoch, upstream version beginning with a digit, revision. Some archives begin the
 # upstream version with a letter, which dpkg accepts with a warning; such versions are refused here.
-_VERSION = re.compile(r"(?:[0-9]{1,9}:)?[0-9](?:[A-Za-z0-9.+~\-:]{0,199}[A-Za-z0-9.~])?", re.ASCII)
+_VERSION = re.compile(r"(?:[0-9]{1,9}:)?[0-9](?:[A-Za-z0-9.+~\-:]{0,199}[A-Za-z0-9.+~])?", re.ASCII)
 
 
 def check_name(name: str) -> str:

@@ -29,6 +29,7 @@ _SECURITY_SUITE = re.compile(r"[a-z0-9.\-]+-security|[a-z]+/updates")
 _VERSION_LINE = re.compile(r"(?: \*\*\* | {5})(\S+) (-?\d+)(?: \(phased \d+%\))?\s*")
 _SOURCE_LINE = re.compile(r" {6,}-?\d+ (\S.*)")
 _GLOBAL_SOURCE_LINE = re.compile(r" *-?\d+ (\S.*)")
+_NUMBER_MAX_DIGITS = 15  # stays below 2^53
 _INDEX = re.compile(r"(\S+) (\S+) (\S+) Packages")
 
 
@@ -174,10 +175,17 @@ def parse_show(text: str) -> dict[tuple[str, str, str], Details]:
             key3 = fields["Package"], fields.get("Architecture", ""), fields["Version"]
             found.setdefault(
                 key3,
-                Details(size=_number(fields.get("Size")), phased_percentage=_number(fields.get("Phased-Update-Percentage"))),
+                Details(
+                    size=_number(fields.get("Size")),
+                    phased_percentage=_number(fields.get("Phased-Update-Percentage")),
+                ),
             )
     return found
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 15 else None
+    return (
+        int(text)
+        if text is not None and text.isascii() and text.isdigit() and len(text) <= _NUMBER_MAX_DIGITS
+        else None
+    )

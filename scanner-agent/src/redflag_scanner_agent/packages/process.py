@@ -43,6 +43,7 @@ class Finished:
     stdout: str
     stderr: str
     duration_ms: int
+    timed_out: bool = False
 
 
 async def run_parsed(
@@ -79,7 +80,7 @@ async def run_parsed(
 
 async def run_lasting(
     argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float, directory: Path
-) -> tuple[Finished, Path]:
+) -> Finished:
     """Run a program that changes the host; its output goes to files in `directory`, not to pipes.
 
     With pipes, the death of this process would break the package manager in the middle of its work (EPIPE);
@@ -87,37 +88,34 @@ async def run_lasting(
     NOT end the program; only the time limit does.
 
     Returns:
-        How it ended with the first and last 64 KiB of each stream, and the file holding all of stdout (cut to
-        FILE_MAX_BYTES), which stands until the next run.
+        How it ended, with the first and last 64 KiB of each stream. Running beyond `timeout_s` seconds is told by
+        `timed_out`, not raised: the caller must look at what was done until then.
 
     Raises:
         ProgramMissingError: it cannot be started, or `directory` cannot be written.
-        ProgramTimeoutError: it ran longer than `timeout_s` seconds.
     """
     started = time.monotonic()
     paths = directory / "install.stdout", directory / "install.stderr"
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        out, err = (_fresh(path) for path in paths)
-    except OSError as error:
-        raise ProgramMissingError(f"cannot write {directory}: {error.strerror}") from error
+    out, err = _fresh(directory, paths[0]), _fresh(directory, paths[1])
     with out, err:
         # Not asyncio's subprocess: its transport kills the program when the event loop goes away.
         process = _start_lasting(argv, env, out, err)
+        timed_out = False
         while process.poll() is None:
             if time.monotonic() - started > timeout_s:
+                timed_out = True
                 await _end_lasting(process)
-                raise ProgramTimeoutError(f"{argv[0]} ran longer than {timeout_s:g} s and was ended")
+                break
             await asyncio.sleep(WATCH_S)
             _cut(out)
             _cut(err)
-    finished = Finished(
-        exit_code=process.wait(),
+    return Finished(
+        exit_code=process.returncode if process.returncode is not None else -signal.SIGKILL,
         stdout=_ends(paths[0]),
         stderr=_ends(paths[1]),
         duration_ms=_elapsed_ms(started),
+        timed_out=timed_out,
     )
-    return finished, paths[0]
 
 
 async def _start(argv: Sequence[str], env: Mapping[str, str]) -> asyncio.subprocess.Process:
@@ -189,10 +187,14 @@ async def _end_lasting(process: subprocess.Popen[bytes]) -> None:
             await asyncio.sleep(WATCH_S)
 
 
-def _fresh(path: Path) -> IO[bytes]:
-    path.unlink(missing_ok=True)
-    # O_APPEND lets _cut shorten the file while the program writes; O_EXCL refuses a planted link.
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+def _fresh(directory: Path, path: Path) -> IO[bytes]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.unlink(missing_ok=True)
+        # O_APPEND lets _cut shorten the file while the program writes; O_EXCL refuses a planted link.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ProgramMissingError(f"cannot write {path}: {error.strerror}") from error
     return os.fdopen(handle, "r+b", buffering=0)
 
 

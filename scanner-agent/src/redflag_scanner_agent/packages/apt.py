@@ -1,0 +1,139 @@
+"""The package manager of Debian, Ubuntu and their kin.
+
+Guarantees, each kept in the module that is named: names and versions reach apt only after being checked against
+this host's own fresh inventory (`apt_names`, `apt_plan`); an installation does exactly its plan or says what
+would have been different (`apt_install`); dpkg's database, not apt's exit code, says what happened
+(`apt_verdict`); no program inherits anything or runs without an end (`apt_run`, `process`).
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from redflag_wire.command_params import PackageRef
+from redflag_wire.report import Outcome
+from redflag_wire.report_bodies import InstallResult, Inventory, ManagerCapability, Plan
+
+from redflag_scanner_agent.packages import apt_install, apt_scan
+from redflag_scanner_agent.packages.apt_lock import wait_unlocked
+from redflag_scanner_agent.packages.apt_plan import make_plan
+from redflag_scanner_agent.packages.apt_run import PROGRAMS, AptRunner
+from redflag_scanner_agent.packages.apt_survey import MANAGER
+from redflag_scanner_agent.packages.apt_verdict import judge
+from redflag_scanner_agent.packages.errors import InstallRefusedError, PackageManagerError
+from redflag_wire.clock import Clock, SystemClock
+
+PROBE_WAIT_S = 120.0  # seconds a probe waits for a package manager that is still at work
+
+
+class AptManager:
+    """apt on this host, or on the private root that an APT_CONFIG file describes.
+
+    Args:
+        apt_config: an APT_CONFIG file, or None for the host itself.
+        work_dir: a directory of this manager's own for the output of installations and the time of refreshes.
+        can_install: whether installing is wanted at all; the rights for it are checked here besides.
+        clock: host time for inventories.
+        effective_user: this process's user id; 0 may change the host.
+        install_timeout_s: seconds one installation may take.
+        probe_wait_s: seconds a probe waits for a package manager that is still at work.
+    """
+
+    def __init__(
+        self,
+        *,
+        apt_config: Path | None,
+        work_dir: Path,
+        can_install: bool,
+        clock: Clock | None = None,
+        effective_user: int | None = None,
+        install_timeout_s: float = apt_install.INSTALL_TIMEOUT_S,
+        probe_wait_s: float = PROBE_WAIT_S,
+    ) -> None:
+        self._work_dir = work_dir
+        self._runner = AptRunner(apt_config=apt_config, work_dir=work_dir)
+        self._clock = clock if clock is not None else SystemClock()
+        user = effective_user if effective_user is not None else os.geteuid()
+        # A private root belongs to whoever made it; the host's own belongs to root.
+        self._has_rights = user == 0 or apt_config is not None
+        self._wanted = can_install
+        self._install_timeout_s = install_timeout_s
+        self._probe_wait_s = probe_wait_s
+
+    @property
+    def name(self) -> str:
+        """`apt`."""
+        return MANAGER
+
+    @staticmethod
+    def present() -> bool:
+        """Whether all of apt's and dpkg's programs are on this host."""
+        return all(os.access(program, os.X_OK) for program in PROGRAMS)
+
+    def capabilities(self) -> ManagerCapability:
+        """Whether apt can install here, and why not if it cannot."""
+        if not self._wanted:
+            reason = "installing is switched off on this host"
+        elif not self._has_rights:
+            reason = "the helper does not run as root"
+        else:
+            reason = ""
+        return ManagerCapability(manager=MANAGER, can_install=not reason, reason=reason)
+
+    async def scan(self, *, refresh: bool) -> Inventory:
+        """Everything a full upgrade would change, and what is held, kept back or phased.
+
+        Raises:
+            PackageManagerError: apt or dpkg cannot be asked at all.
+        """
+        return await apt_scan.scan(
+            self._runner,
+            clock=self._clock,
+            work_dir=self._work_dir,
+            refresh=refresh,
+            may_refresh=self._has_rights,
+        )
+
+    async def plan(self, request: list[PackageRef]) -> Plan:
+        """The exact changes of installing the requested versions; changes nothing.
+
+        Raises:
+            NameRefusedError, NotAvailableError, HeldError: an entry is not in the fresh inventory.
+            UnresolvableError: apt finds no consistent way.
+            PackageManagerError: apt or dpkg cannot be asked.
+        """
+        return await make_plan(self._runner, request)
+
+    async def install(self, plan: Plan, on_step: Callable[[str], None]) -> InstallResult:
+        """Carry out exactly this plan, or nothing when the host would now do something else (`drift`).
+
+        Raises:
+            InstallRefusedError: this manager may only look, or the plan is another manager's.
+            LockHeldError, MirrorUnreachableError: nothing was changed.
+            PackageManagerError: apt or dpkg cannot be asked.
+        """
+        capability = self.capabilities()
+        if not capability.can_install:
+            raise InstallRefusedError(capability.reason or "")
+        self._check_own(plan)
+        return await apt_install.install(self._runner, plan, on_step, timeout_s=self._install_timeout_s)
+
+    async def probe(self, plan: Plan) -> Outcome:
+        """How far a plan got: succeeded, partial, failed (not begun), or unknown when nobody can tell yet.
+
+        Raises:
+            InstallRefusedError: the plan is another manager's.
+        """
+        self._check_own(plan)
+        try:
+            root = await self._runner.root()
+            if await wait_unlocked(root.admin_directory, limit_s=self._probe_wait_s) is not None:
+                return Outcome.UNKNOWN
+            return judge(plan, await self._runner.dpkg_states())
+        except PackageManagerError:
+            # The answer to "what happened" is then: it cannot be told; the helper reports that as such.
+            return Outcome.UNKNOWN
+
+    def _check_own(self, plan: Plan) -> None:
+        if plan.manager != MANAGER:
+            raise InstallRefusedError(f"a plan of {plan.manager} was given to {MANAGER}")

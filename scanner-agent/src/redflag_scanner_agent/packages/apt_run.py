@@ -1,0 +1,171 @@
+"""Starting apt's and dpkg's programs: which, with what environment and which options, on which root.
+
+Guarantees: absolute paths only; the environment is made from nothing; no simulation, query or refresh can ask a
+question; the private root of an APT_CONFIG file is used by every program or by none.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from redflag_scanner_agent.packages.apt_dpkg import FORMAT, DpkgStates, parse_states
+from redflag_scanner_agent.packages.apt_parse import error_lines
+from redflag_scanner_agent.packages.errors import OutputRefusedError, ProgramFailedError
+from redflag_scanner_agent.packages.process import Finished, run_lasting, run_parsed
+
+APT_GET = "/usr/bin/apt-get"
+APT_CACHE = "/usr/bin/apt-cache"
+APT_CONFIG = "/usr/bin/apt-config"
+APT_MARK = "/usr/bin/apt-mark"
+DPKG_QUERY = "/usr/bin/dpkg-query"
+PROGRAMS = (APT_GET, APT_CACHE, APT_CONFIG, APT_MARK, DPKG_QUERY)
+
+QUERY_TIMEOUT_S = 120.0  # seconds for anything that only reads
+REFRESH_TIMEOUT_S = 600.0  # seconds for `apt-get update`
+LOCK_WAIT_S = 120  # seconds apt waits for another package manager's lock
+NAMES_PER_CALL = 1000  # names in one argument vector, so that it stays far below the kernel's limit
+
+# Everywhere: no regular expressions in place of names, no progress bars, no pseudo-terminal, no colours.
+COMMON_OPTIONS = (
+    "-q",
+    "-o", "APT::Cmd::Pattern-Only=true",
+    "-o", "Dpkg::Use-Pty=0",
+    "-o", "APT::Color=0",
+    "-o", "APT::Get::Show-User-Simulation-Note=false",
+)  # fmt: skip
+REFRESH_OPTIONS = (
+    "-o",
+    "Acquire::Retries=1",
+    "-o",
+    "Acquire::http::Timeout=30",
+    "-o",
+    "Acquire::https::Timeout=30",
+)
+INSTALL_OPTIONS = (
+    "-y",
+    "-o", f"DPkg::Lock::Timeout={LOCK_WAIT_S}",
+    "-o", "Dpkg::Options::=--force-confdef",
+    "-o", "Dpkg::Options::=--force-confold",
+    "-o", "Acquire::Retries=1",
+)  # fmt: skip
+_ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DEBIAN_PRIORITY": "critical",
+    "APT_LISTCHANGES_FRONTEND": "none",
+    # Configuration files that ucf keeps follow the same rule as dpkg's: the host's own version stays.
+    "UCF_FORCE_CONFFOLD": "1",
+    # A hook that restarts services could restart this agent in the middle of its own transaction.
+    "NEEDRESTART_MODE": "l",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AptRoot:
+    """Where this apt keeps its things, as apt-config resolves it."""
+
+    directory: Path
+    status_file: Path
+    lists: Path
+    native: str
+    security_sites: frozenset[str]
+
+    @property
+    def admin_directory(self) -> Path:
+        """The directory of dpkg's database."""
+        return self.status_file.parent
+
+
+class AptRunner:
+    """Runs apt's programs on the host, or on the private root that `apt_config` describes.
+
+    Every method raises a `PackageManagerError` when a program cannot be started, runs too long or writes what
+    cannot be read.
+    """
+
+    def __init__(self, *, apt_config: Path | None, work_dir: Path) -> None:
+        self._environment = dict(_ENVIRONMENT)
+        if apt_config is not None:
+            self._environment["APT_CONFIG"] = str(apt_config)
+        self._work_dir = work_dir
+        self._root: AptRoot | None = None
+
+    async def root(self) -> AptRoot:
+        """The resolved places; read once, because they cannot change under a running agent."""
+        if self._root is None:
+            self._root = await self._read_root()
+        return self._root
+
+    async def get(self, *arguments: str, timeout_s: float = QUERY_TIMEOUT_S) -> Finished:
+        """apt-get with the common options; for what changes the host use `install`."""
+        return await self._run(APT_GET, *COMMON_OPTIONS, *arguments, timeout_s=timeout_s)
+
+    async def cache(self, *arguments: str) -> Finished:
+        """apt-cache with the common options."""
+        return await self._run(APT_CACHE, *COMMON_OPTIONS, *arguments)
+
+    async def cache_of(self, command: Sequence[str], names: Sequence[str]) -> str:
+        """apt-cache for any number of names, in several calls; names it does not know are left out."""
+        texts = []
+        for start in range(0, len(names), NAMES_PER_CALL):
+            finished = await self.cache(*command, *names[start : start + NAMES_PER_CALL])
+            texts.append(finished.stdout)
+        return "\n".join(texts)
+
+    async def mark(self, *arguments: str) -> Finished:
+        """apt-mark."""
+        return await self._run(APT_MARK, *arguments)
+
+    async def dpkg_states(self) -> DpkgStates:
+        """What dpkg's whole database says.
+
+        Raises:
+            ProgramFailedError: dpkg cannot read it.
+        """
+        root = await self.root()
+        finished = await self._run(
+            DPKG_QUERY, f"--admindir={root.admin_directory}", "--show", f"--showformat={FORMAT}"
+        )
+        # dpkg-query takes a missing database for an empty one, so its presence is checked apart.
+        if finished.exit_code != 0 or not root.status_file.is_file():
+            raise ProgramFailedError(
+                f"dpkg-query cannot read {root.admin_directory}: {finished.stderr.strip()}"
+            )
+        return parse_states(finished.stdout, root.native)
+
+    async def install(self, *arguments: str, timeout_s: float) -> Finished:
+        """apt-get for good, with the options for changing a host; a time limit is told by `timed_out`."""
+        return await run_lasting(
+            [APT_GET, *COMMON_OPTIONS, *INSTALL_OPTIONS, *arguments],
+            env=self._environment,
+            timeout_s=timeout_s,
+            directory=self._work_dir,
+        )
+
+    async def _run(self, *argv: str, timeout_s: float = QUERY_TIMEOUT_S) -> Finished:
+        return await run_parsed(argv, env=self._environment, timeout_s=timeout_s)
+
+    async def _read_root(self) -> AptRoot:
+        places = await self._run(
+            APT_CONFIG, "shell", "directory", "Dir/d", "status", "Dir::State::status/f",
+            "lists", "Dir::State::lists/d", "native", "APT::Architecture",
+        )  # fmt: skip
+        sites = await self._run(
+            APT_CONFIG, "dump", "--no-empty", "--format", "%v%n", "RedFlag::Security-Sites"
+        )
+        for finished in (places, sites):
+            if finished.exit_code != 0:
+                raise ProgramFailedError(f"apt-config: {error_lines(finished.stderr)}")
+        values = dict(part.partition("=")[::2] for part in shlex.split(places.stdout))
+        try:
+            return AptRoot(
+                directory=Path(values["directory"]),
+                status_file=Path(values["status"]),
+                lists=Path(values["lists"]),
+                native=values["native"],
+                security_sites=frozenset(sites.stdout.split()),
+            )
+        except KeyError as error:
+            raise OutputRefusedError(f"apt-config does not name {error}") from error
