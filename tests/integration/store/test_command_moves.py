@@ -24,7 +24,7 @@ from tests.integration.store.rows import CLOCK, add_agents, intent_data, opened
 from tests.support.postgres import DatabaseUrl
 
 Maker = async_sessionmaker[AsyncSession]
-SIGNED = {"envelope": b"{}", "digest": "sha256:00", "seq": 1}
+SIGNED: dict[str, Any] = {"envelope": b"{}", "digest": "sha256:00", "seq": 1}
 
 
 @pytest.fixture

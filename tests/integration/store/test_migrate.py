@@ -5,10 +5,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from redflag_store import migrate
 from redflag_store.engine import DatabaseUnreachableError, one_connection
 from redflag_store.metadata import metadata
-from redflag_store.migrate import MIGRATIONS, MigrationFailedError, check, current, head, upgrade
+from redflag_store.migrate import (
+    MIGRATIONS,
+    MigrationFailedError,
+    UpgradeBusyError,
+    check,
+    current,
+    head,
+    upgrade,
+)
 from redflag_store.months import is_month_table
+from tests.support.postgres import PostgresServer
 
 FAILING = '''"""A migration that breaks half way."""
 
@@ -134,6 +144,29 @@ async def test_three_upgrades_at_once_all_succeed(empty_database: str) -> None:
     assert await asyncio.gather(*(upgrade(empty_database) for _ in range(3))) == [head()] * 3
 
 
+async def test_upgrade_gives_up_on_one_that_never_ends(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "UPGRADE_WAIT_S", 1)
+    async with one_connection(empty_database, application_name="tests") as connection:
+        await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": migrate._LOCK_KEY})
+        with pytest.raises(UpgradeBusyError):
+            await upgrade(empty_database)
+    assert await upgrade(empty_database) == head()
+
+
 async def test_unreachable_database_is_named() -> None:
     with pytest.raises(DatabaseUnreachableError):
         await upgrade("postgresql://u:p@127.0.0.1:1/none")
+
+
+async def test_owner_need_not_be_a_superuser(postgres_server: PostgresServer) -> None:
+    postgres_server.run(
+        "CREATE ROLE plain_owner LOGIN CREATEROLE PASSWORD 'plain'", "CREATE DATABASE plain OWNER plain_owner"
+    )
+    try:
+        url = postgres_server.url("plain", "plain_owner", "plain")
+        assert await upgrade(url) == head()
+        assert await check(url) == []
+    finally:
+        postgres_server.run("DROP DATABASE plain WITH (FORCE)", "DROP ROLE plain_owner")

@@ -35,6 +35,10 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 UPGRADE_STATEMENT_TIMEOUT_S: Final = 600
 UPGRADE_WAIT_S: Final = 120  # how long a second upgrade waits for the first
 _LOCK_KEY: Final = 0x52_46_4D_49  # "RFMI"
+_LOCK_NOT_AVAILABLE: Final = "55P03"  # SQLSTATE
+_MONTHS: Final = text(
+    "SELECT redflag_ensure_update_event_partitions(CAST(now() AT TIME ZONE 'UTC' AS date), :months)"
+)
 
 # Importing the tables is what fills the metadata.
 _METADATA: Final = tables.Agent.metadata
@@ -49,6 +53,13 @@ class MigrationFailedError(StoreError):
         self.reason = reason
 
 
+class UpgradeBusyError(StoreError):
+    """Another upgrade of the same database did not end within `UPGRADE_WAIT_S` seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(f"another upgrade has held the database for more than {UPGRADE_WAIT_S} s")
+
+
 async def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> str:
     """Apply every migration that is missing and return the revision reached.
 
@@ -60,6 +71,7 @@ async def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> str:
 
     Raises:
         MigrationFailedError: one failed, or the database is at a revision that is not known here.
+        UpgradeBusyError: another one holds the lock.
         DatabaseUnreachableError: no connection.
         DatabaseUrlRefusedError: see `redflag_store.engine.database_url`.
     """
@@ -67,13 +79,9 @@ async def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> str:
         await _lock(connection)
         try:
             revision = await connection.run_sync(_upgrade, ScriptDirectory(str(migrations)))
-            await connection.execute(
-                text(
-                    "SELECT redflag_ensure_update_event_partitions(CAST(now() AT TIME ZONE 'UTC' AS date), :months)"
-                ),
-                {"months": MONTHS_AHEAD},
-            )
-            await connection.commit()
+            with _named(lambda: f"{revision} (months of update_event)"):
+                await connection.execute(_MONTHS, {"months": MONTHS_AHEAD})
+                await connection.commit()
         finally:
             # Also released by the server when this connection ends, should even this fail.
             await connection.rollback()
@@ -186,6 +194,11 @@ def _connect(url: str) -> AbstractAsyncContextManager[AsyncConnection]:
 
 async def _lock(connection: AsyncConnection) -> None:
     await connection.execute(text(f"SET lock_timeout = '{UPGRADE_WAIT_S}s'"))
-    await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+    try:
+        await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            raise UpgradeBusyError from error
+        raise
     await connection.execute(text("RESET lock_timeout"))
     await connection.commit()
