@@ -14,6 +14,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,14 +102,18 @@ async def run_lasting(
         # Not asyncio's subprocess: its transport kills the program when the event loop goes away.
         process = _start_lasting(argv, env, out, err)
         timed_out = False
-        while process.poll() is None:
-            if time.monotonic() - started > timeout_s:
-                timed_out = True
-                await _end_lasting(process)
-                break
-            await asyncio.sleep(WATCH_S)
-            _cut(out)
-            _cut(err)
+        try:
+            while process.poll() is None:
+                if time.monotonic() - started > timeout_s:
+                    timed_out = True
+                    await _end_lasting(process)
+                    break
+                await asyncio.sleep(WATCH_S)
+                _cut(out)
+                _cut(err)
+        finally:
+            if process.poll() is None:  # cancelled: it goes on, and somebody must take its exit code
+                threading.Thread(target=process.wait, daemon=True, name="reap-package-manager").start()
     return Finished(
         exit_code=process.returncode if process.returncode is not None else -signal.SIGKILL,
         stdout=_ends(paths[0]),
@@ -199,9 +204,13 @@ def _fresh(directory: Path, path: Path) -> IO[bytes]:
 
 
 def _cut(file: IO[bytes]) -> None:
-    """Keep a runaway program from filling the disk: beyond the bound only the first part stays."""
-    if os.fstat(file.fileno()).st_size > FILE_MAX_BYTES:
-        os.ftruncate(file.fileno(), FILE_MAX_BYTES // 2)
+    """Keep a runaway program from filling the disk: beyond the bound only the two ends stay."""
+    size = os.fstat(file.fileno()).st_size
+    if size <= FILE_MAX_BYTES:
+        return
+    tail = os.pread(file.fileno(), KEEP_BYTES, size - KEEP_BYTES)
+    os.ftruncate(file.fileno(), KEEP_BYTES)
+    os.write(file.fileno(), b"\n[... bytes left out ...]\n" + tail)
 
 
 def _ends(path: Path) -> str:
