@@ -72,8 +72,15 @@ LEFT JOIN agent a ON a.id = e.agent_id
 """
 
 
+# All notices of a transaction are queued once, at its commit.
+_NOTICE = """
+SELECT pg_notify('redflag_change', json_build_object('kind', 'command', 'id', c.id)::text)
+FROM (SELECT DISTINCT id FROM unnest($1::uuid[]) AS u (id)) AS c
+"""
+
+
 async def write_moves(session: AsyncSession, rows: Sequence[MoveRow]) -> None:
-    """Append rows to `command_event`."""
+    """Append rows to `command_event`; who listens on `redflag_change` hears of each command once."""
     if not rows:
         return
     connection = await driver_connection(session)
@@ -88,6 +95,7 @@ async def write_moves(session: AsyncSession, rows: Sequence[MoveRow]) -> None:
         [row.agent_at for row in rows],
         [json.dumps(row.detail) for row in rows],
     )
+    await connection.execute(_NOTICE, [row.command_id for row in rows])
 
 
 async def write_events(session: AsyncSession, rows: Sequence[EventRow]) -> None:
