@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from redflag_wire import base64_strict, limits, strict_json
-from redflag_wire.errors import Base64RefusedError, EnvelopeRefusedError, JsonRefusedError, SignatureRefusedError
+from redflag_wire.errors import (
+    Base64RefusedError,
+    EnvelopeRefusedError,
+    JsonRefusedError,
+    SignatureRefusedError,
+)
 from redflag_wire.keys import SIGNATURE_BYTES, PublicKey
 from redflag_wire.payload_types import PayloadType
 
@@ -64,7 +69,9 @@ class Envelope:
         return {
             "payload": base64_strict.encode(self.payload),
             "payloadType": str(self.payload_type),
-            "signatures": [{"keyid": one.keyid, "sig": base64_strict.encode(one.sig)} for one in self.signatures],
+            "signatures": [
+                {"keyid": one.keyid, "sig": base64_strict.encode(one.sig)} for one in self.signatures
+            ],
         }
 
     def to_bytes(self) -> bytes:
@@ -135,7 +142,9 @@ def verify_envelope(envelope: Envelope, expected: PayloadType, keys: Iterable[Pu
         SignatureRefusedError: ``no_key`` when there is no candidate, ``too_many_keys``, ``signature`` when none fits.
     """
     if envelope.payload_type != expected.value:
-        raise EnvelopeRefusedError("payload_type", f"{envelope.payload_type!r} where {expected.value} is expected")
+        raise EnvelopeRefusedError(
+            "payload_type", f"{envelope.payload_type!r} where {expected.value} is expected"
+        )
     candidates = _candidates(keys)
     if not candidates:
         raise SignatureRefusedError("no_key", "no key is acceptable here")
@@ -161,7 +170,9 @@ def verified_signers(envelope: Envelope, keys: Iterable[PublicKey]) -> frozenset
 def _candidates(keys: Iterable[PublicKey]) -> list[PublicKey]:
     candidates = list(dict.fromkeys(keys))
     if len(candidates) > limits.VERIFY_MAX_KEYS:
-        raise SignatureRefusedError("too_many_keys", f"{len(candidates)} keys to try, at most {limits.VERIFY_MAX_KEYS}")
+        raise SignatureRefusedError(
+            "too_many_keys", f"{len(candidates)} keys to try, at most {limits.VERIFY_MAX_KEYS}"
+        )
     return candidates
 
 

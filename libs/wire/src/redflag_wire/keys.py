@@ -100,7 +100,9 @@ class PublicKey:
             SignatureRefusedError: ``signature_length``, or ``signature`` when it does not fit.
         """
         if not isinstance(signature, bytes) or len(signature) != SIGNATURE_BYTES:
-            raise SignatureRefusedError("signature_length", f"an Ed25519 signature has {SIGNATURE_BYTES} bytes")
+            raise SignatureRefusedError(
+                "signature_length", f"an Ed25519 signature has {SIGNATURE_BYTES} bytes"
+            )
         try:
             self._verifier.verify(message, signature)
         except BadSignatureError:

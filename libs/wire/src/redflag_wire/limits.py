@@ -12,7 +12,9 @@ ENVELOPE_JSON_MAX_DEPTH: Final = 4  # levels of nesting in the envelope itself
 ENVELOPE_JSON_MAX_KEYS: Final = 64  # object members in the envelope itself
 KEYID_MAX_BYTES: Final = 128  # bytes of the keyid hint
 PAYLOAD_TYPE_MAX_BYTES: Final = 128  # bytes of a payload type
-VERIFY_MAX_KEYS: Final = 64  # candidate keys tried on one envelope; with 16 signatures under 0.1 s at the worst
+VERIFY_MAX_KEYS: Final = (
+    64  # candidate keys tried on one envelope; with 16 signatures under 0.1 s at the worst
+)
 
 # JSON (docs/protocol.md 2)
 JSON_MAX_BYTES: Final = 8 * 1024 * 1024  # bytes of one document, the largest body there is

@@ -91,7 +91,9 @@ def _measure(data: bytes, max_depth: int, max_keys: int, max_string_bytes: int) 
     if len(data) > max_string_bytes:
         longest = max(map(len, _STRING.findall(data)), default=0)
         if longest > max_string_bytes + 2:  # the quotes
-            raise JsonRefusedError("string_too_long", f"a string of {longest} bytes, at most {max_string_bytes}")
+            raise JsonRefusedError(
+                "string_too_long", f"a string of {longest} bytes, at most {max_string_bytes}"
+            )
     structure = _STRING.sub(b"", data).translate(None, _NOT_STRUCTURE)
     keys = structure.count(b":")
     if keys > max_keys:
