@@ -1,4 +1,4 @@
-"""What an access token says (docs/protocol.md 8.2). Minting and verifying the JWT is the dispatcher's and the gateway's.
+"""What an access token says (docs/protocol.md 8.2). Dispatcher and gateway mint and verify the JWT.
 
 ``alg`` and ``typ`` are fixed: a token that names any other is refused before its signature is looked at.
 """

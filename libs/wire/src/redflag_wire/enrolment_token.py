@@ -63,7 +63,7 @@ class EnrolmentToken:
         Raises:
             TokenRefusedError: ``token_form``; the detail never shows the text.
         """
-        match = _FORM.fullmatch(text) if isinstance(text, str) else None
+        match = _FORM.fullmatch(text)
         if match is None:
             raise TokenRefusedError(
                 "token_form", "an enrolment token is rfe1_, 10, 52 and 52 base32 characters"

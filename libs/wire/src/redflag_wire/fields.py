@@ -31,7 +31,7 @@ def _uuid(value: object) -> object:
     if isinstance(value, UUID):
         return value
     if not isinstance(value, str):
-        raise ValueError("an id is a UUID")
+        raise ValueError("an id is a UUID")  # noqa: TRY004 - pydantic catches ValueError only
     try:
         return parse_id(value)
     except WireError as error:

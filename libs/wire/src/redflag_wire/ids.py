@@ -36,6 +36,6 @@ def parse_id(text: str) -> UUID:
     Raises:
         SchemaRefusedError: ``id``: any other spelling, or no UUID.
     """
-    if not isinstance(text, str) or _CANONICAL.fullmatch(text) is None:
+    if _CANONICAL.fullmatch(text) is None:
         raise SchemaRefusedError("id", "not a UUID in its canonical spelling")
     return UUID(text)

@@ -41,7 +41,7 @@ _SMALL_ORDER_RESPELT: Final = frozenset(key[:31] + bytes([key[31] | 0x80]) for k
 
 
 def _check(raw: bytes) -> None:
-    if not isinstance(raw, bytes) or len(raw) != PUBLIC_KEY_BYTES:
+    if len(raw) != PUBLIC_KEY_BYTES:
         raise KeyRefusedError("key_length", f"an Ed25519 public key has {PUBLIC_KEY_BYTES} bytes")
     if raw in SMALL_ORDER_KEYS or raw in _SMALL_ORDER_RESPELT:
         raise KeyRefusedError("small_order_key", "a key anyone can sign for")
@@ -99,7 +99,7 @@ class PublicKey:
         Raises:
             SignatureRefusedError: ``signature_length``, or ``signature`` when it does not fit.
         """
-        if not isinstance(signature, bytes) or len(signature) != SIGNATURE_BYTES:
+        if len(signature) != SIGNATURE_BYTES:
             raise SignatureRefusedError(
                 "signature_length", f"an Ed25519 signature has {SIGNATURE_BYTES} bytes"
             )

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from redflag_wire import base64_strict, limits
+from redflag_wire.command_params import PackageRef
 from redflag_wire.errors import SchemaRefusedError
 from redflag_wire.fields import (
     Base64,
@@ -27,7 +28,6 @@ from redflag_wire.fields import (
     Sha256Hex,
 )
 from redflag_wire.payload import WireModel, load_object, schema_refused
-from redflag_wire.command_params import PackageRef
 from redflag_wire.plan import Plan, PlanDrift, PlanItem
 from redflag_wire.timestamps import Timestamp
 

@@ -29,7 +29,7 @@ class SigningKey:
     """
 
     def __init__(self, seed: bytes) -> None:
-        if not isinstance(seed, bytes) or len(seed) != SEED_BYTES:
+        if len(seed) != SEED_BYTES:
             raise KeyRefusedError("seed_length", f"a seed has {SEED_BYTES} bytes")
         self._seed = seed
         self._signer = nacl.signing.SigningKey(seed)

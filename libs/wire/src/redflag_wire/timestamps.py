@@ -34,7 +34,7 @@ def parse_timestamp(text: str) -> datetime:
     Raises:
         SchemaRefusedError: ``timestamp``: another form, or no such moment.
     """
-    match = _FORM.fullmatch(text) if isinstance(text, str) else None
+    match = _FORM.fullmatch(text)
     if match is None:
         raise SchemaRefusedError("timestamp", "not an RFC 3339 time in UTC with Z")
     year, month, day, hour, minute, second, fraction = match.groups()
