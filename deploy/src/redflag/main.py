@@ -1,0 +1,78 @@
+"""The `redflag` command: `up`, and the operator's command line beside it.
+
+What a command needs is imported when it runs: `redflag up` does not load the command line, nor the other way
+round.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from redflag.up.data_dir import default_data_dir
+from redflag.up.options import Options
+from redflag.up.reporter import LogFormat
+
+app = App(
+    name="redflag",
+    help="Keeps the software on a fleet of hosts up to date.",
+    version="0.1.0",
+)
+
+
+@app.command
+def up(
+    *,
+    data: Annotated[Path | None, Parameter(show_default=False)] = None,
+    agent: bool = True,
+    ready_file: Path | None = None,
+    log_format: LogFormat = LogFormat.CONSOLE,
+    api_port: int | None = None,
+    gateway_port: int | None = None,
+) -> int:
+    """Run all of RedFlag on this machine until Ctrl-C.
+
+    PostgreSQL and NATS are started too, unless REDFLAG_DATABASE_URL or REDFLAG_NATS_URL name others.
+
+    Parameters
+    ----------
+    data
+        Directory for everything that is kept. Default: /var/lib/redflag for root, else
+        $XDG_DATA_HOME/redflag or ~/.local/share/redflag.
+    agent
+        Also run an agent for this host; it can install updates only when started as root.
+    ready_file
+        File written when everything is healthy and removed at the stop: JSON with addresses and process ids.
+    log_format
+        console: progress and problems. json: every record of every program, one a line.
+    api_port
+        Port of the API; kept for later starts. 7481 if never given, 0 takes a free one.
+    gateway_port
+        Port for agents; kept for later starts. 7480 if never given, 0 takes a free one.
+    """
+    from redflag.up.run import run_up  # noqa: PLC0415 - see the module's docstring
+
+    return run_up(
+        Options(
+            data=default_data_dir() if data is None else data,
+            agent=agent,
+            ready_file=ready_file,
+            log_format=log_format,
+            api_port=api_port,
+            gateway_port=gateway_port,
+        )
+    )
+
+
+def main() -> None:
+    """Run the command line; the process ends with the command's exit code."""
+    if sys.argv[1:2] != ["up"]:
+        from redflag.cli.app import register  # noqa: PLC0415 - see the module's docstring
+
+        register(app)
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""The start in order: ports, PostgreSQL, migrations, keys, broker, RedFlag's programs, the agent.
+
+Every step can be repeated: a start that was killed anywhere is finished by the next one.
+"""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from redflag.embedded.errors import EmbeddedServerError
+from redflag.keys.credentials import Credentials
+from redflag.keys.durable_file import make_directory, write_durable
+from redflag.keys.errors import KeysError, KeysLostError
+from redflag.keys.fleet_keys import FleetKeys, have_manifest, load_or_make_fleet
+from redflag.keys.registration import Registrar
+from redflag.up import infrastructure, programs
+from redflag.up.data_dir import DataDir, pointer_file
+from redflag.up.errors import StepFailedError, UpError
+from redflag.up.local_agent import LocalAgent
+from redflag.up.options import External, Options
+from redflag.up.ports import API, DEFAULT_API_PORT, DEFAULT_GATEWAY_PORT, GATEWAY, PortBook
+from redflag.up.ready_file import Summary
+from redflag.up.reporter import Reporter
+from redflag.up.state import StateFile
+from redflag.up.supervisor import Program, Supervisor
+from redflag_broker_config.connect import connect
+from redflag_broker_config.errors import BrokerConfigError
+from redflag_broker_config.permissions import Service
+from redflag_store.errors import StoreError
+from redflag_store.migrate import upgrade
+from redflag_store.queries.api_keys import new_key_text
+from redflag_store.roles import Role, role_url, set_login
+from redflag_wire.clock import Clock
+
+SERVERS = ("dispatcher", "gateway", "dashboard")
+_INNER = ("postgres", "nats", "nats-monitor", *(f"ops-{name}" for name in SERVERS))
+
+_EXPECTED = (EmbeddedServerError, KeysError, StoreError, BrokerConfigError, OSError)
+
+
+@dataclass(frozen=True)
+class Databases:
+    """One URL for each who needs the database."""
+
+    owner: str
+    dispatcher: str
+    dashboard: str
+
+
+class Startup:
+    """Brings everything up.
+
+    Args:
+        options: what was asked for.
+        environment: ours.
+        data: the data directory, held by our lock.
+        state: loaded; ports and processes are kept in it.
+        supervisor: starts the programs.
+        reporter: is told of each step.
+        clock: dates keys and rows.
+        random: gives that many bytes from a cryptographic source.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: Options,
+        environment: Mapping[str, str],
+        data: DataDir,
+        state: StateFile,
+        supervisor: Supervisor,
+        reporter: Reporter,
+        clock: Clock,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._options = options
+        self._environment = environment
+        self._external = External.from_environment(environment)
+        self._data = data
+        self._state = state
+        self._supervisor = supervisor
+        self._reporter = reporter
+        self._clock = clock
+        self._random = random
+        self._credentials = Credentials(data.secrets, random)
+        self._ports: dict[str, int] = {}
+        self._wiring: programs.Wiring | None = None
+
+    async def run(self) -> None:
+        """Start everything; return when all are healthy.
+
+        Raises:
+            UpError: something cannot be started.
+        """
+        self._choose_ports()
+        databases = await self._database()
+        registrar = Registrar(databases.owner, self._clock)
+        try:
+            async with self._step("Keys"):
+                keys = await self._keys(registrar)
+            wiring = await self._wire(databases, keys)
+            self._wiring = wiring
+            for make in (programs.dispatcher, programs.gateway, programs.dashboard):
+                await self._start(make(wiring))
+            if self._options.agent:
+                await self._agent(wiring, registrar)
+        finally:
+            await registrar.close()
+        async with self._step("Command line"):
+            self._tell_cli(wiring)
+
+    def summary(self) -> Summary:
+        """Return what the ready file and the last lines of progress say; after `run`."""
+        wiring = self._wiring
+        if wiring is None:
+            raise StepFailedError("summary", "nothing was started yet")
+        return Summary(
+            gateway_url=wiring.gateway_url,
+            api_url=wiring.api_url,
+            ops_urls={name: wiring.ops_url(name) for name in SERVERS},
+            data_dir=str(self._data.root),
+            pids={"up": os.getpid(), **self._supervisor.pids()},
+            admin_secret_file=str(self._data.admin_key),
+        )
+
+    def _choose_ports(self) -> None:
+        book = PortBook(self._state.state.ports)
+        options = self._options
+        book.outer(API, "API", "--api-port", options.api_port, DEFAULT_API_PORT)
+        book.outer(GATEWAY, "gateway", "--gateway-port", options.gateway_port, DEFAULT_GATEWAY_PORT)
+        for part in _INNER:
+            book.inner(part)
+        self._ports = book.chosen
+        self._state.state.ports = dict(book.chosen)
+        self._state.save()
+
+    async def _database(self) -> Databases:
+        if self._external.database_url is None:
+            async with self._step("PostgreSQL"):
+                password = self._credentials.database_password("owner")
+                port = self._ports["postgres"]
+                cluster = await infrastructure.make_cluster(self._data, password)
+                await self._supervisor.start(infrastructure.postgres(cluster, self._data, password, port))
+                await infrastructure.make_database(password, port)
+                owner = infrastructure.owner_url(password, port)
+        else:
+            owner = self._external.database_url
+        async with self._step("Migrations"):
+            await upgrade(owner)
+        async with self._step("Database roles"):
+            dispatcher = self._external.dispatcher_database_url or await self._login(owner, Role.DISPATCHER)
+            dashboard = self._external.dashboard_database_url or await self._login(owner, Role.DASHBOARD)
+        return Databases(owner, dispatcher, dashboard)
+
+    async def _login(self, owner: str, role: Role) -> str:
+        password = self._credentials.database_password(role.removeprefix("redflag_"))
+        await set_login(owner, role, password)
+        return role_url(owner, role, password)
+
+    async def _keys(self, registrar: Registrar) -> FleetKeys:
+        if not have_manifest(self._data.keys) and await registrar.has_manifest():
+            raise KeysLostError(self._data.keys)
+        keys = load_or_make_fleet(self._data.keys, self._clock, self._random)
+        await registrar.put_manifest(keys)
+        _, admin_key = self._credentials.admin_key(new_key_text)
+        await registrar.put_admin_key(admin_key)
+        return keys
+
+    async def _wire(self, databases: Databases, keys: FleetKeys) -> programs.Wiring:
+        gateway_seed = self._external.gateway_nats_seed_file
+        dispatcher_seed = self._external.dispatcher_nats_seed_file
+        wiring = programs.Wiring(
+            data=self._data,
+            keys=keys,
+            environment=self._environment,
+            ports=self._ports,
+            dispatcher_database_url=databases.dispatcher,
+            dashboard_database_url=databases.dashboard,
+            nats_url=self._external.nats_url or f"nats://127.0.0.1:{self._ports['nats']}",
+            gateway_seed_file=gateway_seed or self._credentials.nats_seed_file(Service.GATEWAY),
+            dispatcher_seed_file=dispatcher_seed or self._credentials.nats_seed_file(Service.DISPATCHER),
+            gateway_hmac_file=self._credentials.gateway_hmac_file(),
+        )
+        async with self._step("NATS"):
+            if self._external.nats_url is None:
+                ports = self._ports
+                await self._supervisor.start(
+                    infrastructure.nats(self._data, self._credentials, ports["nats"], ports["nats-monitor"])
+                )
+            else:
+                await self._try_broker(wiring)
+        return wiring
+
+    async def _try_broker(self, wiring: programs.Wiring) -> None:
+        async def ignore(_error: Exception) -> None:
+            return  # the last one is in the error that `connect` raises
+
+        client = await connect(
+            wiring.nats_url, wiring.dispatcher_seed_file, Service.DISPATCHER, "redflag-up", on_error=ignore
+        )
+        await client.close()
+
+    async def _start(self, program: Program) -> None:
+        async with self._step(program.title):
+            await self._supervisor.start(program)
+
+    async def _agent(self, wiring: programs.Wiring, registrar: Registrar) -> None:
+        if os.geteuid() != 0:
+            self._reporter.report(
+                "agent.scan_only",
+                "  Not root: this host's agent scans and reports; it cannot install updates",
+            )
+        local = LocalAgent(self._data, self._state, registrar)
+        async with self._step("Agent"):
+            token_file = await local.token_file(wiring.keys.root_fingerprint, self._random)
+            await self._supervisor.start(programs.agent(wiring, token_file, local.enrolled))
+
+    def _tell_cli(self, wiring: programs.Wiring) -> None:
+        found = {"api_url": wiring.api_url, "admin_key_file": str(self._data.admin_key)}
+        write_durable(self._data.cli_file, json.dumps(found, indent=2).encode() + b"\n")
+        pointer = pointer_file()
+        try:
+            make_directory(pointer.parent, mode=0o700)
+            write_durable(pointer, f"{self._data.root}\n".encode())
+        except OSError as error:
+            # A home that cannot be written to is no reason not to run; the command line has an option instead.
+            self._reporter.report(
+                "cli.pointer_failed",
+                f"  {pointer} cannot be written ({error.strerror}); tell the command line where RedFlag is",
+                level="warning",
+                path=str(pointer),
+            )
+
+    @asynccontextmanager
+    async def _step(self, what: str) -> AsyncIterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        except UpError:
+            raise
+        except _EXPECTED as error:
+            raise StepFailedError(what, str(error)) from error
+        self._reporter.step(f"{what} ready", time.monotonic() - began)
