@@ -15,7 +15,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,6 +101,7 @@ class AptBed:
         security: bool = False,
         phased: int | None = None,
         fields: Mapping[str, str] | None = None,
+        write_indices: bool = True,
     ) -> None:
         """Build a package and put it into the repository (not yet into the bed's lists: see `refresh`).
 
@@ -112,6 +113,7 @@ class AptBed:
             security: publish in the security suite.
             phased: the archive's Phased-Update-Percentage.
             fields: further control fields.
+            write_indices: whether the repository shows the package at once.
         """
         control = {
             "Package": name,
@@ -138,7 +140,18 @@ class AptBed:
         self._published[(name, version, arch)] = _Published(
             suite=suite, stanza=_stanza(index_fields), path=path
         )
+        if write_indices:
+            self._write_indices()
+
+    def publish_many(self, packages: Iterable[tuple[str, str]]) -> None:
+        """Publish plain packages, (name, version) each, with one writing of the indices."""
+        for name, version in packages:
+            self.publish(name, version, write_indices=False)
         self._write_indices()
+
+    def size(self, name: str, version: str, *, arch: str = "all") -> int:
+        """Bytes of a published package file."""
+        return self._published[(name, version, arch)].path.stat().st_size
 
     def withdraw(self, name: str, version: str, *, arch: str = "all") -> None:
         """Take a version out of the repository, as archives do when a newer one comes."""
@@ -249,6 +262,12 @@ class AptBed:
     def path(self, name: str) -> Path:
         """A file of the private root."""
         return self.root / name.lstrip("/")
+
+    @staticmethod
+    def age(path: Path, seconds: int) -> None:
+        """Make a file look as old as that."""
+        then = path.stat().st_mtime - seconds
+        os.utime(path, (then, then))
 
     def require_reboot(self) -> None:
         """What a kernel package does after its installation."""

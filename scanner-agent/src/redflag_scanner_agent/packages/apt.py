@@ -10,10 +10,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from redflag_wire.command_params import PackageRef
-from redflag_wire.report import Outcome
-from redflag_wire.report_bodies import InstallResult, Inventory, ManagerCapability, Plan
-
 from redflag_scanner_agent.packages import apt_install, apt_scan
 from redflag_scanner_agent.packages.apt_lock import wait_unlocked
 from redflag_scanner_agent.packages.apt_plan import make_plan
@@ -22,6 +18,9 @@ from redflag_scanner_agent.packages.apt_survey import MANAGER
 from redflag_scanner_agent.packages.apt_verdict import judge
 from redflag_scanner_agent.packages.errors import InstallRefusedError, PackageManagerError
 from redflag_wire.clock import Clock, SystemClock
+from redflag_wire.command_params import PackageRef
+from redflag_wire.report import Outcome
+from redflag_wire.report_bodies import InstallResult, Inventory, ManagerCapability, Plan
 
 PROBE_WAIT_S = 120.0  # seconds a probe waits for a package manager that is still at work
 
@@ -72,13 +71,12 @@ class AptManager:
 
     def capabilities(self) -> ManagerCapability:
         """Whether apt can install here, and why not if it cannot."""
+        reason: str | None = None
         if not self._wanted:
             reason = "installing is switched off on this host"
         elif not self._has_rights:
             reason = "the helper does not run as root"
-        else:
-            reason = ""
-        return ManagerCapability(manager=MANAGER, can_install=not reason, reason=reason)
+        return ManagerCapability(manager=MANAGER, can_install=reason is None, reason=reason)
 
     async def scan(self, *, refresh: bool) -> Inventory:
         """Everything a full upgrade would change, and what is held, kept back or phased.

@@ -11,10 +11,9 @@ The ladder of an installation:
 import re
 from collections.abc import Callable, Sequence
 
-from redflag_wire.report_bodies import InstallResult, Plan, PlanDrift
-
+from redflag_scanner_agent.packages.apt_lock import lock_holder
 from redflag_scanner_agent.packages.apt_names import pinned, removed
-from redflag_scanner_agent.packages.apt_parse import error_lines, is_lock, is_unreachable, lock_holder
+from redflag_scanner_agent.packages.apt_parse import error_lines, is_lock, is_unreachable, named_holder
 from redflag_scanner_agent.packages.apt_plan import current_request, make_plan, plan_within
 from redflag_scanner_agent.packages.apt_run import NAMES_PER_CALL, AptRunner
 from redflag_scanner_agent.packages.apt_survey import MANAGER, survey
@@ -28,10 +27,13 @@ from redflag_scanner_agent.packages.errors import (
     PackageManagerError,
     UnresolvableError,
 )
+from redflag_scanner_agent.packages.output import fitted, one_line
 from redflag_scanner_agent.packages.process import Finished
+from redflag_wire.report_bodies import InstallResult, Plan, PlanDrift
 
 INSTALL_TIMEOUT_S = 7200.0  # seconds for one installation, downloads included
 CONFFILES_MAX = 100  # configuration files named in one result
+NOTES_MAX = 100  # packages of which dpkg's state is told in words
 _CONFFILE = re.compile(
     r"^Configuration file '([^'\n]+)'[^\n]*\n(?: ==> [^\n]*\n)*? ==> (?:Keeping old|Using current old) ",
     re.MULTILINE,
@@ -56,6 +58,7 @@ async def install(
     drift = await find_drift(runner, plan)
     if drift is not None:
         return _not_started(drift)
+    root = await runner.root()
     automatic = await _automatic(runner, plan)
     on_step("install")
     finished = await runner.install(*arguments(plan), timeout_s=timeout_s)
@@ -63,8 +66,8 @@ async def install(
     states = await runner.dpkg_states()
     there = {state.name for state in states.present()}
     if finished.exit_code != 0 and all(is_untouched(item, states) for item in plan.items):
-        _raise_outside_reason(finished)
-    notes = shortfalls(plan, states)
+        _raise_outside_reason(finished, lock_holder(root.admin_directory))
+    notes = shortfalls(plan, states)[:NOTES_MAX]
     if finished.timed_out:
         notes.insert(0, f"apt-get ran longer than {timeout_s:g} s and was ended")
     notes += await _mark_automatic(runner, [name for name in automatic if name.partition(":")[0] in there])
@@ -73,7 +76,7 @@ async def install(
         items=installed_items(plan, states),
         exit_code=finished.exit_code,
         stdout=finished.stdout,
-        stderr="".join([finished.stderr, *(f"redflag: {note}\n" for note in notes)]),
+        stderr=fitted("".join([finished.stderr, *(f"redflag: {note}\n" for note in notes)])),
         duration_ms=finished.duration_ms,
         drift=None,
         conffiles_kept=conffiles_kept(finished.stderr + finished.stdout),
@@ -112,7 +115,7 @@ def arguments(plan: Plan) -> list[str]:
 
 def conffiles_kept(text: str) -> list[str]:
     """The configuration files of which dpkg says that it kept the host's own version."""
-    return list(dict.fromkeys(_CONFFILE.findall(text)))[:CONFFILES_MAX]
+    return list(dict.fromkeys(one_line(name) for name in _CONFFILE.findall(text)))[:CONFFILES_MAX]
 
 
 async def _automatic(runner: AptRunner, plan: Plan) -> list[str]:
@@ -148,10 +151,11 @@ async def _mark_automatic(runner: AptRunner, names: Sequence[str]) -> list[str]:
     return notes
 
 
-def _raise_outside_reason(finished: Finished) -> None:
+def _raise_outside_reason(finished: Finished, holder: str | None) -> None:
     reason = error_lines(finished.stderr)
     if is_lock(finished.stderr):
-        raise LockHeldError(reason, holder=lock_holder(finished.stderr))
+        named = named_holder(finished.stderr + finished.stdout) or holder or "unknown"
+        raise LockHeldError(f"{reason} (held by {named})", holder=named)
     if is_unreachable(finished.stderr):
         raise MirrorUnreachableError(reason)
 
@@ -160,7 +164,7 @@ def _not_started(drift: PlanDrift) -> InstallResult:
     return InstallResult(
         manager=MANAGER,
         items=[],
-        exit_code=0,
+        exit_code=None,
         stdout="",
         stderr="",
         duration_ms=0,

@@ -123,10 +123,10 @@ def is_lock(text: str) -> bool:
     return _LOCK.search(text) is not None
 
 
-def lock_holder(text: str) -> str:
-    """The program that holds the lock, as apt names it: `process 123 (unattended-upgr)`, or `unknown`."""
+def named_holder(text: str) -> str | None:
+    """The program that holds the lock, as apt names it: `process 123 (unattended-upgr)`; None if it does not."""
     match = _HOLDER.search(text)
     if match is None:
-        return "unknown"
+        return None
     number, name = match.groups()
     return f"process {number} ({name})" if name else f"process {number}"

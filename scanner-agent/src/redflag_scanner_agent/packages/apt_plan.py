@@ -9,9 +9,9 @@ Guarantees:
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
-from redflag_wire.command_params import PackageRef
-from redflag_wire.report_bodies import Plan, PlanItem, UpdateItem
+from pydantic import ValidationError
 
 from redflag_scanner_agent.packages.apt_names import check_arch, check_name, check_version, pinned
 from redflag_scanner_agent.packages.apt_parse import Step, error_lines, parse_simulation
@@ -24,8 +24,11 @@ from redflag_scanner_agent.packages.errors import (
     OutputRefusedError,
     UnresolvableError,
 )
+from redflag_scanner_agent.packages.output import one_line
+from redflag_wire.command_params import PackageRef
+from redflag_wire.report_bodies import Plan, PlanItem, UpdateItem
 
-PLAN_VERSION = 1
+Action = Literal["install", "upgrade", "downgrade", "remove"]
 _NAMED_MAX = 10  # packages named in one error
 
 
@@ -66,8 +69,11 @@ async def plan_within(runner: AptRunner, request: Sequence[PackageRef], found: S
     simulation = parse_simulation(simulated.stdout)
     if simulation.odd_lines:
         raise OutputRefusedError(f"apt-get -s says {simulation.odd_lines[0]!r}")
-    items = await _items(runner, simulation.steps, found)
-    plan = Plan(v=PLAN_VERSION, manager=MANAGER, request=ordered, items=items)
+    try:
+        items = await _items(runner, simulation.steps, found)
+        plan = Plan(manager=MANAGER, request=ordered, items=items)
+    except ValidationError as error:
+        raise OutputRefusedError(f"apt's plan is not one: {error.errors()[0]['msg']}") from None
     _check_complete(plan)
     return plan
 
@@ -120,14 +126,14 @@ async def _items(runner: AptRunner, steps: Sequence[Step], found: Survey) -> lis
                 arch=state.arch if step.new is None and state is not None else step.arch,
                 old=step.old,
                 new=step.new,
-                origin=source.text if source is not None else "",
+                origin=one_line(source.text) if source is not None else "",
                 action=_action(step),
             )
         )
     return sorted(items, key=lambda item: (item.name, item.arch))
 
 
-def _action(step: Step) -> str:
+def _action(step: Step) -> Action:
     if step.new is None:
         return "remove"
     if step.old is None:

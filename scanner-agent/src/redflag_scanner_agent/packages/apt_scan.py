@@ -8,9 +8,7 @@ import contextlib
 from datetime import datetime
 from pathlib import Path
 
-from redflag_wire.report_bodies import Inventory
-
-from redflag_scanner_agent.packages.apt_parse import PROBLEM_MAX_CHARS, update_problems
+from redflag_scanner_agent.packages.apt_parse import update_problems
 from redflag_scanner_agent.packages.apt_run import (
     REFRESH_OPTIONS,
     REFRESH_TIMEOUT_S,
@@ -19,9 +17,12 @@ from redflag_scanner_agent.packages.apt_run import (
 )
 from redflag_scanner_agent.packages.apt_survey import MANAGER, survey
 from redflag_scanner_agent.packages.errors import PackageManagerError
+from redflag_scanner_agent.packages.output import one_line
 from redflag_wire.clock import Clock
+from redflag_wire.report_bodies import Inventory
 
 PROBLEMS_MAX = 50  # problems in one inventory
+PROBLEM_MAX_BYTES = 600  # bytes of one of them
 _STAMP = "apt-refreshed"
 # Written by the distributions' own timers after a successful refresh.
 _OTHER_STAMPS = ("var/lib/apt/periodic/update-success-stamp", "var/lib/apt/periodic/update-stamp")
@@ -60,7 +61,7 @@ async def scan(
         source_age_s=source_age_s(root, work_dir / _STAMP, now),
         reboot_required=reboot_required(root),
         updates=found.updates,
-        problems=[problem[:PROBLEM_MAX_CHARS] for problem in problems],
+        problems=[one_line(problem, PROBLEM_MAX_BYTES) for problem in problems],
     )
 
 

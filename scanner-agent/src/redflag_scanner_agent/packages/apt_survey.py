@@ -12,8 +12,9 @@ when the simulated full upgrade would install it anew; its state follows from fa
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from redflag_wire.report_bodies import UpdateItem
+from pydantic import ValidationError
 
 from redflag_scanner_agent.packages.apt_dpkg import DpkgState, DpkgStates
 from redflag_scanner_agent.packages.apt_names import check_arch, check_name, check_version, pinned
@@ -28,8 +29,12 @@ from redflag_scanner_agent.packages.apt_policy import (
 )
 from redflag_scanner_agent.packages.apt_run import AptRunner
 from redflag_scanner_agent.packages.errors import NameRefusedError
+from redflag_scanner_agent.packages.output import one_line
+from redflag_wire.limits import UPDATES_MAX
+from redflag_wire.report_bodies import UpdateItem
 
 MANAGER = "apt"
+State = Literal["available", "held", "kept_back", "phased"]
 # Without this, older apt hides a phased version from the policy as well and it could not be named at all.
 _WITH_PHASED = ("-o", "APT::Get::Always-Include-Phased-Updates=true")
 _FULLY_PHASED = 100  # percent
@@ -72,11 +77,15 @@ async def survey(runner: AptRunner) -> Survey:
         if one.version != one.installed and (one.installed or key in steps)
     }
     details = await _read_details(runner, {key: one.version for key, one in changing.items()}, problems)
-    updates = [
-        _item(key, candidate, steps.get(key), states.get(*key), details.get(key))
-        for key, candidate in sorted(changing.items())
-        if key in details
-    ]
+    updates: list[UpdateItem] = []
+    for key, candidate in sorted(changing.items()):
+        try:
+            updates.append(_item(key, candidate, steps.get(key), states.get(*key), details.get(key)))
+        except ValidationError as error:
+            problems.append(f"output_refused: {key[0]}: {error.errors()[0]['msg']}")
+    if len(updates) > UPDATES_MAX:
+        problems.append(f"too_many: {len(updates) - UPDATES_MAX} updates are left out")
+        del updates[UPDATES_MAX:]
     return Survey(updates=updates, states=states, sources=sources, problems=problems)
 
 
@@ -138,15 +147,15 @@ def _item(
         arch=own_arch,
         installed=candidate.installed,
         candidate=candidate.version,
-        origin=(source.site or "localhost") if source is not None else "",
-        suite=source.suite if source is not None else "",
+        origin=one_line(source.site or "localhost") if source is not None else "",
+        suite=one_line(source.suite) if source is not None else "",
         security=candidate.security,
         state=_state(step, state, details),
         size=details.size,
     )
 
 
-def _state(step: Step | None, state: DpkgState | None, details: Details) -> str:
+def _state(step: Step | None, state: DpkgState | None, details: Details) -> State:
     if state is not None and state.held:
         return "held"
     if step is not None:

@@ -4,10 +4,9 @@ Rules only. A planned package counts as done when dpkg has it installed and conf
 version; a planned removal when its files are gone.
 """
 
+from redflag_scanner_agent.packages.apt_dpkg import DpkgStates
 from redflag_wire.report import Outcome
 from redflag_wire.report_bodies import InstalledItem, Plan, PlanItem
-
-from redflag_scanner_agent.packages.apt_dpkg import DpkgStates
 
 
 def is_done(item: PlanItem, states: DpkgStates) -> bool:

@@ -4,10 +4,11 @@ The order of the helper's calls is scan, plan, install; `probe` answers after a 
 `PackageManagerError` or nothing. A manager never acts on more than the plan it is given.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from redflag_wire.command_params import PackageRef
+from redflag_wire.plan import compare_plans
 from redflag_wire.report import Outcome
 from redflag_wire.report_bodies import (
     InstallResult,
@@ -15,7 +16,6 @@ from redflag_wire.report_bodies import (
     ManagerCapability,
     Plan,
     PlanDrift,
-    PlanItem,
 )
 
 
@@ -62,13 +62,8 @@ def difference(planned: Plan, now: Plan) -> PlanDrift | None:
     `missing` items are in the plan only, `extra` ones in what would happen now, and `changed` ones in both with
     another version, origin or action; of those the current form is given.
     """
-    before, after = _by_package(planned.items), _by_package(now.items)
-    missing = [before[key] for key in sorted(before.keys() - after.keys())]
-    extra = [after[key] for key in sorted(after.keys() - before.keys())]
-    changed = [after[key] for key in sorted(before.keys() & after.keys()) if before[key] != after[key]]
-    if not (missing or extra or changed):
-        return None
-    return PlanDrift(missing=missing, extra=extra, changed=changed)
+    drift = compare_plans(planned, now)
+    return drift if drift.missing or drift.extra or drift.changed else None
 
 
 def outcome_of(result: InstallResult) -> Outcome:
@@ -83,7 +78,3 @@ def outcome_of(result: InstallResult) -> Outcome:
         return Outcome.SUCCEEDED if result.exit_code == 0 else Outcome.PARTIAL
     untouched = all(item.new == item.old for item in result.items)
     return Outcome.FAILED if untouched else Outcome.PARTIAL
-
-
-def _by_package(items: Iterable[PlanItem]) -> dict[tuple[str, str], PlanItem]:
-    return {(item.name, item.arch): item for item in items}

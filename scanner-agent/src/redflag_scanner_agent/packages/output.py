@@ -4,7 +4,27 @@ Rules only. A report carries at most the first and the last 64 KiB of each strea
 because the reason of a failure stands at one of the two ends.
 """
 
+import re
+import unicodedata
 from collections import deque
+
+from redflag_wire.limits import LINE_MAX_BYTES, OUTPUT_KEEP_BYTES
+
+# The signs that the wire refuses in a line (redflag_wire.fields): control, direction and separator signs.
+_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
+
+
+def one_line(text: str, max_bytes: int = LINE_MAX_BYTES) -> str:
+    """`text` as the wire takes a line: in normal form C, what would break or reorder a line replaced by blanks."""
+    flat = unicodedata.normalize("NFC", _BREAKING.sub(" ", text).strip())
+    return flat.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
+
+
+def fitted(text: str) -> str:
+    """`text` within the bound of one stream in a report, its middle left out if need be."""
+    keeper = OutputKeeper(OUTPUT_KEEP_BYTES, OUTPUT_KEEP_BYTES)
+    keeper.feed(text.encode("utf-8", "replace"))
+    return keeper.text()
 
 
 class OutputKeeper:
@@ -41,9 +61,16 @@ class OutputKeeper:
         return max(0, self.total - self._head_limit - self._tail_limit)
 
     def text(self) -> str:
-        """What was kept, with a marker where bytes are missing; bytes that are not UTF-8 are replaced."""
+        """What was kept, with a marker where bytes are missing; NUL and what is not UTF-8 become question marks.
+
+        One sign for each byte, so that the text never takes more bytes than were kept.
+        """
         tail = b"".join(self._tail)[-self._tail_limit :] if self._tail_limit else b""
         if not self.dropped:
-            return (bytes(self._head) + tail).decode("utf-8", "replace")
+            return _text(bytes(self._head) + tail)
         marker = f"\n[... {self.dropped} bytes left out ...]\n"
-        return self._head.decode("utf-8", "replace") + marker + tail.decode("utf-8", "replace")
+        return _text(bytes(self._head)) + marker + _text(tail)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace").replace("\ufffd", "?").replace("\0", "?")

@@ -27,10 +27,11 @@ from redflag_scanner_agent.packages.errors import (
     ProgramTimeoutError,
 )
 from redflag_scanner_agent.packages.output import OutputKeeper
+from redflag_wire.limits import OUTPUT_KEEP_BYTES
 
 READ_BYTES = 65_536
 PARSED_MAX_BYTES = 32 * 1024 * 1024  # bytes of output that is parsed whole; 4,000 updates take about 3 MiB
-KEEP_BYTES = 65_536  # bytes kept of each end of output that is reported
+KEEP_BYTES = OUTPUT_KEEP_BYTES  # bytes kept of each end of output that is reported
 FILE_MAX_BYTES = 64 * 1024 * 1024  # bytes a long run may write to each of its output files
 GRACE_S = 10.0  # seconds between SIGTERM and SIGKILL
 WATCH_S = 0.05  # seconds between two looks at a long run; a death in a pidfd is not to be had on old kernels

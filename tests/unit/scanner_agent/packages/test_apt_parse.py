@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from redflag_scanner_agent.packages.apt_parse import (
     Step,
     error_lines,
-    lock_holder,
+    named_holder,
     parse_simulation,
     update_problems,
 )
@@ -96,7 +96,7 @@ def test_update_problems_are_bounded() -> None:
 
 def test_lock_holder_is_named() -> None:
     text = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4711 (unattended-upgr)"
-    assert lock_holder(text) == "process 4711 (unattended-upgr)"
-    assert lock_holder("E: Could not get lock /x. It is held by process 7") == "process 7"
-    assert lock_holder("E: something else") == "unknown"
+    assert named_holder(text) == "process 4711 (unattended-upgr)"
+    assert named_holder("E: Could not get lock /x. It is held by process 7") == "process 7"
+    assert named_holder("E: something else") is None
     assert update_problems(text)[0].startswith("lock_held: ")
