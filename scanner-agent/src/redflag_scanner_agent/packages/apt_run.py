@@ -11,7 +11,7 @@ from pathlib import Path
 
 from redflag_scanner_agent.packages.apt_dpkg import FORMAT, DpkgStates, parse_states
 from redflag_scanner_agent.packages.apt_parse import error_lines
-from redflag_scanner_agent.packages.errors import OutputRefusedError, ProgramFailedError
+from redflag_scanner_agent.packages.errors import ConfigRefusedError, OutputRefusedError, ProgramFailedError
 from redflag_scanner_agent.packages.process import Finished, run_lasting, run_parsed
 
 APT_GET = "/usr/bin/apt-get"
@@ -89,6 +89,7 @@ class AptRunner:
         self._environment = dict(_ENVIRONMENT)
         if apt_config is not None:
             self._environment["APT_CONFIG"] = str(apt_config)
+        self._config = apt_config
         self._work_dir = work_dir
         self._root: AptRoot | None = None
 
@@ -137,6 +138,7 @@ class AptRunner:
 
     async def install(self, *arguments: str, timeout_s: float) -> Finished:
         """apt-get for good, with the options for changing a host; a time limit is told by `timed_out`."""
+        self._check_config()
         return await run_lasting(
             [APT_GET, *COMMON_OPTIONS, *INSTALL_OPTIONS, *arguments],
             env=self._environment,
@@ -145,7 +147,13 @@ class AptRunner:
         )
 
     async def _run(self, *argv: str, timeout_s: float = QUERY_TIMEOUT_S) -> Finished:
+        self._check_config()
         return await run_parsed(argv, env=self._environment, timeout_s=timeout_s)
+
+    def _check_config(self) -> None:
+        # apt only warns of a missing APT_CONFIG file, and would go on with the host itself.
+        if self._config is not None and not self._config.is_file():
+            raise ConfigRefusedError(f"{self._config} is not there")
 
     async def _read_root(self) -> AptRoot:
         places = await self._run(
@@ -159,6 +167,8 @@ class AptRunner:
             if finished.exit_code != 0:
                 raise ProgramFailedError(f"apt-config: {error_lines(finished.stderr)}")
         values = dict(part.partition("=")[::2] for part in shlex.split(places.stdout))
+        if self._config is not None and values.get("directory") == "/":
+            raise ConfigRefusedError(f"{self._config} leaves Dir at /: it describes no private root")
         try:
             return AptRoot(
                 directory=Path(values["directory"]),

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from redflag_wire.command_params import PackageRef
-from redflag_wire.plan import compare_plans
 from redflag_wire.report import Outcome
 from redflag_wire.report_bodies import (
     InstallResult,
@@ -62,8 +61,14 @@ def difference(planned: Plan, now: Plan) -> PlanDrift | None:
     `missing` items are in the plan only, `extra` ones in what would happen now, and `changed` ones in both with
     another version, origin or action; of those the current form is given.
     """
-    drift = compare_plans(planned, now)
-    return drift if drift.missing or drift.extra or drift.changed else None
+    before = {(item.name, item.arch): item for item in planned.items}
+    after = {(item.name, item.arch): item for item in now.items}
+    missing = [before[key] for key in sorted(before.keys() - after.keys())]
+    extra = [after[key] for key in sorted(after.keys() - before.keys())]
+    changed = [after[key] for key in sorted(before.keys() & after.keys()) if before[key] != after[key]]
+    if not (missing or extra or changed):
+        return None
+    return PlanDrift(missing=missing, extra=extra, changed=changed)
 
 
 def outcome_of(result: InstallResult) -> Outcome:

@@ -72,6 +72,12 @@ class InstallRefusedError(PackageManagerError):
     default_code = "install_not_possible"
 
 
+class ConfigRefusedError(PackageManagerError):
+    """The setting that gives a manager its private root does not do so; the host itself is not touched instead."""
+
+    default_code = "config_refused"
+
+
 class ProgramMissingError(PackageManagerError):
     """A program of the package manager is not there or cannot be started."""
 
