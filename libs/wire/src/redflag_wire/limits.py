@@ -22,6 +22,7 @@ JSON_MAX_DEPTH: Final = 16  # levels of nesting
 JSON_MAX_KEYS: Final = 20_000  # object members in one document
 INVENTORY_JSON_MAX_KEYS: Final = 200_000  # the same for inventories
 JSON_ITEMS_PER_KEY: Final = 4  # containers and commas allowed per allowed member; bounds lists too
+JSON_QUOTES_PER_KEY: Final = 10  # quotation marks allowed per allowed member; bounds the scan for strings
 STRING_MAX_BYTES: Final = 65_536  # bytes of one string as written, quotes not counted
 NUMBER_MAX_CHARS: Final = 32  # characters of one number; 2**53 has 16 digits
 INTEGER_LIMIT: Final = 2**53  # integers hold |n| < this, so that every JSON reader agrees on them

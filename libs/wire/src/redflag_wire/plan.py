@@ -110,15 +110,3 @@ class PlanDrift(WireModel):
     missing: list[PlanItem] = Field(default_factory=list, max_length=limits.PLAN_ITEMS_MAX)
     extra: list[PlanItem] = Field(default_factory=list, max_length=limits.PLAN_ITEMS_MAX)
     changed: list[PlanItem] = Field(default_factory=list, max_length=limits.PLAN_ITEMS_MAX)
-
-
-def compare_plans(approved: Plan, planned: Plan) -> PlanDrift:
-    """Return the differences; all three lists are empty when both make the same changes."""
-    before = {item.sort_key[:2]: item for item in approved.items}
-    after = {item.sort_key[:2]: item for item in planned.items}
-    same = set(approved.items) & set(planned.items)
-    return PlanDrift(
-        missing=[item for item in approved.items if item not in same and item.sort_key[:2] not in after],
-        extra=[item for item in planned.items if item not in same and item.sort_key[:2] not in before],
-        changed=[item for item in planned.items if item not in same and item.sort_key[:2] in before],
-    )

@@ -1,4 +1,4 @@
-"""Private keys and the act of signing. Import this only where the import rules allow it (docs/architecture.md 6).
+"""Private keys and the act of signing. Import this only where the import rules allow it (ARCHITECTURE.md).
 
 A key file is one line, ``redflag-key-v1 <use> <base64 seed>``, and is read for exactly the use it names: a command
 key put in the beacon's place is refused at start. Neither ``repr`` nor any error shows a seed.

@@ -88,6 +88,9 @@ def dumps(value: object) -> bytes:
 
 
 def _measure(data: bytes, max_depth: int, max_keys: int, max_string_bytes: int) -> None:
+    # Counting quotes costs nothing and bounds what the two passes over the strings can cost.
+    if data.count(b'"') > limits.JSON_QUOTES_PER_KEY * max_keys:
+        raise JsonRefusedError("too_many_items", "more strings than so many members can have")
     if len(data) > max_string_bytes:
         longest = max(map(len, _STRING.findall(data)), default=0)
         if longest > max_string_bytes + 2:  # the quotes
