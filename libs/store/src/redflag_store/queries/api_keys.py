@@ -15,13 +15,13 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from redflag_wire.clock import Clock
-from redflag_wire.ids import new_id
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from redflag_store.tables import ApiKey
+from redflag_wire.clock import Clock
+from redflag_wire.ids import new_id
 
 KEY_PREFIX: Final = "rfk_"
 KEY_TEXT_MAX: Final = 256  # characters; anything longer is no key and is not hashed

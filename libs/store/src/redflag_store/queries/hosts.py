@@ -1,0 +1,195 @@
+"""Hosts as operators see them: lists, one by id or name, and the figures of the whole fleet.
+
+Guarantees: counts are over everything that matches, never over the page; a page is found by its sort key
+(host name, id), so hosts that come and go shift nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from redflag_store.command_states import END_STATES
+from redflag_store.queries.like import contains
+from redflag_store.states import PackageUpdateState
+from redflag_store.tables import Agent, Command, PackageState
+
+SAME_NAME_MAX: Final = 20  # hosts of one name that are told apart in an answer
+
+_UPDATES_AT_REST: Final = (PackageUpdateState.UPDATED.value, PackageUpdateState.IGNORED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFigures:
+    """How many updates a host has that still ask for something; updated and ignored ones do not count."""
+
+    available: int = 0
+    security: int = 0
+    approved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    """A host with its figures."""
+
+    agent: Agent
+    updates: UpdateFigures
+    pending_commands: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostPage:
+    """A page of hosts; `total` counts all that match, `more` says whether others follow."""
+
+    rows: list[HostRow]
+    total: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFigures:
+    """The figures of the whole fleet.
+
+    Attributes:
+        hosts: host state -> count.
+        seen_lately: active hosts seen since the time asked for.
+        reboot_required: active hosts that wait for a restart.
+        updates: update state -> count, updated ones left out.
+        security: updates that are security updates, updated and ignored ones left out.
+        commands_pending: commands without an end yet.
+    """
+
+    hosts: Mapping[str, int]
+    seen_lately: int
+    reboot_required: int
+    updates: Mapping[str, int]
+    security: int
+    commands_pending: int
+
+
+def _filters(q: str | None, state: str | None) -> list[ColumnElement[bool]]:
+    filters: list[ColumnElement[bool]] = []
+    if q:
+        filters.append(
+            or_(
+                contains(col(Agent.hostname), q),
+                contains(col(Agent.os_name), q),
+                contains(col(Agent.os_version), q),
+            )
+        )
+    if state is not None:
+        filters.append(col(Agent.state) == state)
+    return filters
+
+
+async def list_hosts(
+    session: AsyncSession, *, q: str | None, state: str | None, after: tuple[str, UUID] | None, limit: int
+) -> HostPage:
+    """A page of hosts by name.
+
+    Args:
+        session: to read with.
+        q: text that name or operating system contain, in any case.
+        state: standing of the host.
+        after: sort key of the row before the page.
+        limit: rows of the page.
+    """
+    filters = _filters(q, state)
+    total = await session.scalar(select(func.count()).select_from(Agent).where(*filters))
+    statement = select(Agent).where(*filters)
+    if after is not None:
+        statement = statement.where(tuple_(col(Agent.hostname), col(Agent.id)) > after)
+    statement = statement.order_by(col(Agent.hostname), col(Agent.id)).limit(limit + 1)
+    agents = list((await session.scalars(statement)).all())
+    rows = await _with_figures(session, agents[:limit])
+    return HostPage(rows=rows, total=total or 0, more=len(agents) > limit)
+
+
+async def find_hosts(session: AsyncSession, id_or_name: str) -> list[HostRow]:
+    """The hosts meant by an id or a name (in any case): none, one, or several of one name."""
+    try:
+        agent = await session.get(Agent, UUID(id_or_name))
+    except ValueError:
+        agent = None
+    if agent is not None:
+        return await _with_figures(session, [agent])
+    statement = (
+        select(Agent)
+        .where(func.lower(col(Agent.hostname)) == id_or_name.lower())
+        .order_by(col(Agent.created_at), col(Agent.id))
+        .limit(SAME_NAME_MAX)
+    )
+    found = list((await session.scalars(statement)).all())
+    exact = [agent for agent in found if agent.hostname == id_or_name]
+    return await _with_figures(session, exact or found)
+
+
+async def lock_host(session: AsyncSession, agent_id: UUID) -> None:
+    """Lock a host's row, as ingest does before it changes the host's updates; held until the commit."""
+    await session.execute(select(Agent.id).where(col(Agent.id) == agent_id).with_for_update(key_share=True))  # type: ignore[call-overload]
+
+
+async def fleet_figures(session: AsyncSession, seen_since: datetime) -> FleetFigures:
+    """The figures of the whole fleet."""
+    active = col(Agent.state) == "active"
+    hosts = (await session.execute(select(col(Agent.state), func.count()).group_by(col(Agent.state)))).all()
+    seen, reboot = (
+        await session.execute(
+            select(
+                func.count().filter(and_(active, col(Agent.last_seen_at) >= seen_since)),
+                func.count().filter(and_(active, col(Agent.reboot_required))),
+            ).select_from(Agent)
+        )
+    ).one()
+    updates = (
+        await session.execute(
+            select(
+                col(PackageState.state), func.count(), func.count().filter(col(PackageState.security))
+            ).group_by(col(PackageState.state))
+        )
+    ).all()
+    pending = await session.scalar(
+        select(func.count()).select_from(Command).where(col(Command.state).not_in(sorted(END_STATES)))
+    )
+    return FleetFigures(
+        hosts={row[0]: row[1] for row in hosts},
+        seen_lately=seen,
+        reboot_required=reboot,
+        updates={row[0]: row[1] for row in updates if row[0] != PackageUpdateState.UPDATED},
+        security=sum(row[2] for row in updates if row[0] not in _UPDATES_AT_REST),
+        commands_pending=pending or 0,
+    )
+
+
+async def _with_figures(session: AsyncSession, agents: Sequence[Agent]) -> list[HostRow]:
+    if not agents:
+        return []
+    ids = [agent.id for agent in agents]
+    open_ = col(PackageState.state).not_in(_UPDATES_AT_REST)
+    counted = await session.execute(
+        select(
+            col(PackageState.agent_id),
+            func.count().filter(open_),
+            func.count().filter(and_(open_, col(PackageState.security))),
+            func.count().filter(
+                case((col(PackageState.state) == PackageUpdateState.APPROVED.value, True), else_=False)
+            ),
+        )
+        .where(col(PackageState.agent_id).in_(ids))
+        .group_by(col(PackageState.agent_id))
+    )
+    figures = {row[0]: UpdateFigures(row[1], row[2], row[3]) for row in counted}
+    commands = await session.execute(
+        select(col(Command.agent_id), func.count())
+        .where(col(Command.agent_id).in_(ids), col(Command.state).not_in(sorted(END_STATES)))
+        .group_by(col(Command.agent_id))
+    )
+    pending = {row[0]: row[1] for row in commands}
+    return [
+        HostRow(agent, figures.get(agent.id, UpdateFigures()), pending.get(agent.id, 0)) for agent in agents
+    ]
