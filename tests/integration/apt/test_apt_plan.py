@@ -1,6 +1,8 @@
 import pytest
 
 from redflag_scanner_agent.packages.apt import AptManager
+from redflag_scanner_agent.packages.apt_plan import plan_within
+from redflag_scanner_agent.packages.apt_survey import survey
 from redflag_scanner_agent.packages.errors import (
     HeldError,
     NameRefusedError,
@@ -194,3 +196,14 @@ async def test_plan_takes_no_regular_expression_even_from_a_valid_name(
     assert "Inst demo" in one_update.apt("-s", "install", "--", "dem.", check=False).stdout
     with pytest.raises(NotAvailableError):
         await manager.plan([ref("dem.", "2.0")])
+
+
+async def test_plan_that_apt_would_leave_incomplete_is_refused(
+    one_update: AptBed, manager: AptManager
+) -> None:
+    found = await survey(manager._runner)
+    # Somebody else installs it between the look and the simulation: apt then has nothing to do and says success.
+    one_update.install("demo", "2.0")
+    with pytest.raises(UnresolvableError) as refused:
+        await plan_within(manager._runner, [ref("demo", "2.0")], found)
+    assert "demo" in refused.value.detail
