@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from redflag_wire.report import CommandState, Outcome
-
 from redflag_store.command_states import (
     END_STATES,
     LATE_REPORT,
@@ -20,6 +18,7 @@ from redflag_store.command_states import (
     can_move,
     route,
 )
+from redflag_wire.report import CommandState, Outcome
 
 STATE_OF_OUTCOME: Mapping[Outcome, ServerState] = {
     Outcome.SUCCEEDED: ServerState.SUCCEEDED,
@@ -91,7 +90,7 @@ def _end(state: ServerState, exp: datetime | None, result: Outcome, started: dat
         return NOTHING
     # The host's end is final even where the short way to it is not legal, for example a refusal after RECEIVED:
     # the command then ends as failed, and the result beside it keeps the host's own word.
-    ways = [(end,), (ServerState.FAILED,)]
+    ways: list[tuple[ServerState, ...]] = [(end,), (ServerState.FAILED,)]
     if end is ServerState.CANCELLED:
         ways.insert(1, (ServerState.CANCELLING, end))
     for way in ways:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from redflag_wire.command import LONGEST_LIFE, By, Command, CommandKind, HostLimits, next_seq
-from redflag_wire.command_params import parse_params
-
 from redflag_dispatcher.intent_check import CheckedIntent
 from redflag_wire.base64_strict import encode
+from redflag_wire.command import LONGEST_LIFE, By, Command, CommandKind, HostLimits, next_seq
+from redflag_wire.command_params import parse_params
 
 NONCE_BYTES = 16  # makes the bytes unique; it is not the replay key
 MAX_RUNTIME_S = 3600  # seconds a host lets one command run

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from redflag_wire.enrolment import EnrollRequest
-
 from redflag_dispatcher.errors import EnrolmentRefusedError
 from redflag_wire.base64_strict import encode
+from redflag_wire.enrolment import EnrollRequest
 from redflag_wire.envelope import Envelope, parse_envelope, verified_signers
 from redflag_wire.errors import WireError
 from redflag_wire.keys import PublicKey

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from redflag_dispatcher.errors import IntentRefusedError
 from redflag_wire.command import LONGEST_LIFE, CommandKind
 from redflag_wire.command_params import parse_params
-from redflag_wire.intent import Intent, IntentVerb
-
-from redflag_dispatcher.errors import IntentRefusedError
 from redflag_wire.envelope import digest, parse_envelope, verify_envelope
 from redflag_wire.errors import WireError
+from redflag_wire.intent import Intent, IntentVerb
 from redflag_wire.keys import PublicKey
 from redflag_wire.payload_types import PayloadType
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from redflag_wire.manifest import KeyManifest, root_fingerprint
-from redflag_wire.manifest_chain import advance, verify_first
-
 from redflag_dispatcher.errors import KeySetError
 from redflag_ops.errors import ConfigurationError
 from redflag_ops.settings import read_secret
 from redflag_wire.envelope import parse_envelope
 from redflag_wire.errors import WireError
 from redflag_wire.keys import PublicKey
+from redflag_wire.manifest import KeyManifest, root_fingerprint
+from redflag_wire.manifest_chain import advance, verify_first
 from redflag_wire.payload_types import KeyUse
 from redflag_wire.signing import SigningKey
 

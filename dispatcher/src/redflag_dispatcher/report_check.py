@@ -6,21 +6,23 @@ report says about a command, and where it stands in its agent's chain, is decide
 
 The rungs (docs/protocol.md 6), cheapest and safest first, each with its own code:
 1 frame -> 2 envelope -> 3 agent known -> 4 signature -> 5 payload -> 6 fleet -> 7 agent -> 8 akt -> 9 key fits the
-kind -> 10 body present and opened within its bounds.
+kind -> 10 the body is the signed one. One that is, but cannot be opened within its bounds, is the host's own fault:
+the report is taken without it and says so.
 """
 
 from dataclasses import dataclass
 from uuid import UUID
 
+from redflag_dispatcher.errors import ReportRefusedError
 from redflag_wire.envelope import digest, parse_envelope, verify_envelope
-from redflag_wire.errors import WireError
+from redflag_wire.errors import BodyRefusedError, WireError
 from redflag_wire.keys import PublicKey
 from redflag_wire.payload_types import PayloadType
 from redflag_wire.report import Report, ReportKind
 from redflag_wire.report_body_codec import open_body
 from redflag_wire.report_framing import split_reports
 
-from redflag_dispatcher.errors import ReportRefusedError
+_NOT_THE_SIGNED_BODY = frozenset({"length", "digest"})  # spoilt on the way: the host sends it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class CheckedReport:
         envelope: the bytes as they came.
         sealed: the compressed body as it came, empty for none.
         body: the body opened, None for none.
+        body_fault: why a body that is the signed one cannot be opened: the host's own fault, so sending it again
+            would not help; the report counts without it.
     """
 
     report: Report
@@ -55,6 +59,7 @@ class CheckedReport:
     envelope: bytes
     sealed: bytes
     body: bytes | None
+    body_fault: str | None
 
     @property
     def by_receipt_key(self) -> bool:
@@ -107,26 +112,31 @@ def check_report(data: bytes, keys: AgentKeys | None, *, fleet: str) -> CheckedR
         raise ReportRefusedError("fleet", f"signed for fleet {report.fleet}")
     if report.agent != keys.agent:
         raise ReportRefusedError("agent", f"signed for agent {report.agent}")
-    if report.akt != keys.agent_key.thumbprint:
+    # The agent key in use, or the key that signed, if the host names that one: both are keys it enrolled with.
+    if report.akt not in {keys.agent_key.thumbprint, verified.key.thumbprint}:
         raise ReportRefusedError("akt", "signed beside another agent key")
     wanted = keys.receipt_key if report.kind is ReportKind.COMMAND else keys.agent_key
     if verified.key != wanted:
         raise ReportRefusedError("key_use", f"a {report.kind} report is not signed with this key")
+    body, fault = _open(report, sealed)
     return CheckedReport(
         report=report,
         digest=digest(verified.payload),
         envelope=envelope_bytes,
         sealed=sealed,
-        body=_open(report, sealed),
+        body=body,
+        body_fault=fault,
     )
 
 
-def _open(report: Report, sealed: bytes) -> bytes | None:
+def _open(report: Report, sealed: bytes) -> tuple[bytes | None, str | None]:
     if report.body is None:
         if sealed:
             raise ReportRefusedError("body", "a body came with a report that names none")
-        return None
+        return None, None
     try:
-        return open_body(sealed, report.body)
-    except WireError as error:
-        raise ReportRefusedError("body", error.detail) from None
+        return open_body(sealed, report.body), None
+    except BodyRefusedError as error:
+        if error.code in _NOT_THE_SIGNED_BODY:
+            raise ReportRefusedError("body", error.detail) from None
+        return None, f"{error.code}: {error.detail}"

@@ -50,6 +50,16 @@ class _Refused:
     error: IntentRefusedError
 
 
+@dataclass(slots=True)
+class _Known:
+    """What a batch is held against: verified intents, refused ones, locked agents, intents already spent."""
+
+    intents: dict[UUID, CheckedIntent]
+    broken: dict[UUID, IntentRefusedError]
+    agents: dict[UUID, AgentRow]
+    used: set[tuple[UUID, UUID]]
+
+
 class Signer:
     """One signer; ``step`` is one batch.
 
@@ -101,7 +111,8 @@ class Signer:
                 session, {row.intent_id for row in rows if row.intent_id is not None}, agents
             )
             now = self._clock.now()
-            signed, refused = await asyncio.to_thread(self._sign, rows, intents, broken, agents, used, now)
+            known = _Known(intents, broken, agents, used)
+            signed, refused = await asyncio.to_thread(self._sign, rows, known, now)
             await self._store(session, rows, signed, refused, now)
         self._tell(rows, signed, refused)
         if signed:
@@ -135,46 +146,36 @@ class Signer:
         return good, broken
 
     def _sign(
-        self,
-        rows: list[RequestedRow],
-        intents: dict[UUID, CheckedIntent],
-        broken: dict[UUID, IntentRefusedError],
-        agents: dict[UUID, AgentRow],
-        used: set[tuple[UUID, UUID]],
-        now: datetime,
+        self, rows: list[RequestedRow], known: _Known, now: datetime
     ) -> tuple[list[SignedRow], list[_Refused]]:
         signed: list[SignedRow] = []
         refused: list[_Refused] = []
         for row in rows:
+            agent = known.agents[row.agent_id]  # a foreign key: it exists
             try:
-                intent = self._intent_of(row, intents, broken, used)
-                agent = agents[row.agent_id]  # a foreign key: it exists
-                if agent.state != AgentState.ACTIVE:
-                    raise IntentRefusedError("agent_not_active", f"the agent is {agent.state}")
+                intent = self._intent_of(row, known)
                 made = self._make(row, intent, agent, now)
             except IntentRefusedError as error:
                 refused.append(_Refused(row, error))
                 continue
-            agents[row.agent_id] = replace(agent, last_seq=made.seq)
-            used.add((intent.intent.intent, row.agent_id))
+            known.agents[row.agent_id] = replace(agent, last_seq=made.seq)
+            known.used.add((intent.intent.intent, row.agent_id))
             signed.append(made)
         return signed, refused
 
     @staticmethod
-    def _intent_of(
-        row: RequestedRow,
-        intents: dict[UUID, CheckedIntent],
-        broken: dict[UUID, IntentRefusedError],
-        used: set[tuple[UUID, UUID]],
-    ) -> CheckedIntent:
+    def _intent_of(row: RequestedRow, known: _Known) -> CheckedIntent:
+        state = known.agents[row.agent_id].state
+        if state != AgentState.ACTIVE:
+            raise IntentRefusedError("agent_not_active", f"the agent is {state}")
         if row.intent_id is None:
             raise IntentRefusedError("intent_missing", "the row names no intent")
-        if row.intent_id in broken:
-            raise broken[row.intent_id]
-        intent = intents.get(row.intent_id)
+        if row.intent_id in known.broken:
+            raise known.broken[row.intent_id]
+        intent = known.intents.get(row.intent_id)
         if intent is None:
             raise IntentRefusedError("intent_missing", f"there is no intent {row.intent_id}")
-        if (row.intent_id, row.agent_id) in used:
+        if (row.intent_id, row.agent_id) in known.used:
             # Otherwise a copied row would spend one signature of an operator twice.
             raise IntentRefusedError("intent_used", "this intent already made a command for this agent")
         return intent

@@ -217,8 +217,9 @@ FROM package_state WHERE command_id = ANY($1::uuid[]) FOR NO KEY UPDATE
 """
 
 _SET_STATE = """
-UPDATE package_state p SET state = n.state, changed_at = $6
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) AS n (agent_id, manager, name, arch, state)
+UPDATE package_state p SET state = n.state, installed = coalesce(n.installed, p.installed), changed_at = $7
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+     AS n (agent_id, manager, name, arch, state, installed)
 WHERE p.agent_id = n.agent_id AND p.manager = n.manager AND p.name = n.name AND p.arch = n.arch
 """
 
@@ -385,11 +386,18 @@ async def packages_of(session: AsyncSession, commands: Sequence[UUID]) -> list[C
 
 
 async def set_package_states(
-    session: AsyncSession, states: Sequence[tuple[PackageKey, str]], at: datetime
+    session: AsyncSession, states: Sequence[tuple[PackageKey, str, str | None]], at: datetime
 ) -> None:
-    """Move packages to other states; a package that is not stored is left out."""
+    """Move packages to other states, with the version now installed where it is known.
+
+    A package that is not stored is left out: a dependency nobody listed as an update.
+    """
     if states:
         connection = await driver_connection(session)
         await connection.execute(
-            _SET_STATE, *_split([key for key, _ in states]), [state for _, state in states], at
+            _SET_STATE,
+            *_split([key for key, _, _ in states]),
+            [state for _, state, _ in states],
+            [installed for _, _, installed in states],
+            at,
         )

@@ -1,0 +1,194 @@
+"""Writes what reports say about packages: inventories, plans, installations, released packages.
+
+Guarantees: the operations of one host are written in the order it reported them, those of many hosts together, one
+statement a table and round. An inventory followed by a newer one of the same manager is not written at all.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, zip_longest
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from redflag_dispatcher import inventory_rules
+from redflag_dispatcher.package_results import StateChange, after_end, after_install, after_plan
+from redflag_dispatcher.report_body import ListedInventory
+from redflag_store.command_states import ServerState
+from redflag_store.queries import inventory
+from redflag_store.queries.inventory import CommandPackage, HistoryRow, PlanRow, UpdateEventRow
+from redflag_store.states import UpdateEventKind
+from redflag_wire.report_bodies import InstallResult
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryOp:
+    """A whole inventory of one manager."""
+
+    agent: UUID
+    listed: ListedInventory
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOp:
+    """A dry run's plan."""
+
+    agent: UUID
+    row: PlanRow
+
+
+@dataclass(frozen=True, slots=True)
+class InstallOp:
+    """An installation's result."""
+
+    agent: UUID
+    command: UUID
+    end: ServerState
+    result: InstallResult
+    agent_started_at: datetime | None
+    agent_finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOp:
+    """A command that ended without saying what became of its packages."""
+
+    agent: UUID
+    command: UUID
+    end: ServerState
+
+
+PackageOp = InventoryOp | PlanOp | InstallOp | ReleaseOp
+
+
+def rounds(ops: Iterable[PackageOp]) -> list[list[PackageOp]]:
+    """Return the operations in rounds: at most one of each host in a round, each host's in their order."""
+    by_agent: defaultdict[UUID, list[PackageOp]] = defaultdict(list)
+    for op in ops:
+        queue = by_agent[op.agent]
+        last = queue[-1] if queue else None
+        if (
+            isinstance(op, InventoryOp)
+            and isinstance(last, InventoryOp)
+            and last.listed.manager == op.listed.manager
+        ):
+            queue[-1] = op
+        else:
+            queue.append(op)
+    return [[op for op in turn if op is not None] for turn in zip_longest(*by_agent.values())]
+
+
+async def write_packages(
+    session: AsyncSession, ops: Sequence[PackageOp], *, at: datetime, new_id: Callable[[], UUID]
+) -> None:
+    """Write all operations; the caller holds the locks of their agents' rows."""
+    for turn in rounds(ops):
+        await _write_inventories(
+            session, [op for op in turn if isinstance(op, InventoryOp)], at=at, new_id=new_id
+        )
+        await _write_results(
+            session, [op for op in turn if not isinstance(op, InventoryOp)], at=at, new_id=new_id
+        )
+
+
+async def _write_inventories(
+    session: AsyncSession, ops: list[InventoryOp], *, at: datetime, new_id: Callable[[], UUID]
+) -> None:
+    if not ops:
+        return
+    found = await inventory.differences(
+        session,
+        [(op.agent, op.listed.manager) for op in ops],
+        list(chain.from_iterable(op.listed.rows for op in ops)),
+    )
+    decided = [(one, inventory_rules.decide(one, at=at, new_id=new_id)) for one in found]
+    await inventory.write_packages(
+        session,
+        [decision.row for _, decision in decided if decision.row is not None],
+        [one.key for one, decision in decided if decision.row is None],
+        at,
+    )
+    await inventory.write_update_events(
+        session, [decision.event for _, decision in decided if decision.event is not None]
+    )
+    await inventory.note_inventories(
+        session, [(op.agent, op.listed.source_age_s, op.listed.reboot_required) for op in ops], at
+    )
+
+
+async def _write_results(
+    session: AsyncSession,
+    ops: list[PlanOp | InstallOp | ReleaseOp],
+    *,
+    at: datetime,
+    new_id: Callable[[], UUID],
+) -> None:
+    if not ops:
+        return
+    commands = [op.row.command_id if isinstance(op, PlanOp) else op.command for op in ops]
+    packages: defaultdict[UUID, list[CommandPackage]] = defaultdict(list)
+    for package in await inventory.packages_of(session, commands):
+        packages[package.command_id].append(package)
+    changes: list[StateChange] = []
+    for op, command in zip(ops, commands, strict=True):
+        changes.extend(_changes(op, packages[command]))
+    await inventory.set_package_states(session, changes, at)
+    await inventory.write_plans(session, [op.row for op in ops if isinstance(op, PlanOp)])
+    installs = [op for op in ops if isinstance(op, InstallOp)]
+    await inventory.write_history(
+        session, [row for op in installs for row in _history(op, at=at, new_id=new_id)]
+    )
+    await inventory.write_update_events(
+        session, [row for op in installs for row in _events(op, at=at, new_id=new_id)]
+    )
+
+
+def _changes(op: PlanOp | InstallOp | ReleaseOp, packages: list[CommandPackage]) -> list[StateChange]:
+    match op:
+        case PlanOp():
+            return after_plan(packages, op.row.extra_count)
+        case InstallOp():
+            return after_install(op.agent, packages, op.result, op.end)
+        case ReleaseOp():
+            return after_end(packages, op.end)
+
+
+def _history(op: InstallOp, *, at: datetime, new_id: Callable[[], UUID]) -> list[HistoryRow]:
+    rows = []
+    for item in op.result.items:
+        action = "install" if item.old is None else "remove" if item.new is None else "upgrade"
+        rows.append(
+            HistoryRow(
+                id=new_id(),
+                agent_id=op.agent,
+                command_id=op.command,
+                manager=op.result.manager,
+                name=item.name,
+                arch=item.arch,
+                old_version=item.old,
+                new_version=item.new,
+                action=action,
+                result="succeeded" if item.ok else "failed",
+                agent_started_at=op.agent_started_at,
+                agent_finished_at=op.agent_finished_at,
+                stored_at=at,
+            )
+        )
+    return rows
+
+
+def _events(op: InstallOp, *, at: datetime, new_id: Callable[[], UUID]) -> list[UpdateEventRow]:
+    return [
+        UpdateEventRow(
+            id=new_id(),
+            at=at,
+            key=(op.agent, op.result.manager, item.name, item.arch),
+            kind=(UpdateEventKind.INSTALLED if item.ok else UpdateEventKind.FAILED).value,
+            from_version=item.old,
+            to_version=item.new,
+            command_id=op.command,
+        )
+        for item in op.result.items
+    ]

@@ -1,0 +1,92 @@
+"""One line for people that says what a command did, and the figures beside it. Pure."""
+
+from collections.abc import Collection
+from typing import Any
+
+from redflag_dispatcher.report_body import ListedInventory
+from redflag_wire.plan import Plan
+from redflag_wire.report_bodies import InstalledItem, InstallResult
+
+NAMED = 3  # packages named in a line; the rest is counted
+
+
+def of_inventory(inventory: ListedInventory) -> dict[str, Any]:
+    """Return the summary of a scan."""
+    updates, security = len(inventory.rows), sum(row.security for row in inventory.rows)
+    text = f"{_count(updates, 'update')} available, {security} of them security" if updates else "Up to date"
+    return {
+        "text": text,
+        "manager": inventory.manager,
+        "updates": updates,
+        "security": security,
+        "rows_refused": len(inventory.bad),
+        "problems": inventory.problems[:NAMED],
+        "reboot_required": inventory.reboot_required,
+    }
+
+
+def of_plan(plan: Plan, extra: int, removes: int, download_bytes: int | None) -> dict[str, Any]:
+    """Return the summary of a dry run."""
+    text = f"Plan of {_count(len(plan.items), 'change')}"
+    if extra:
+        text += f", {extra} beyond what was asked for"
+    if removes:
+        text += f", {_count(removes, 'removal')}"
+    return {
+        "text": text,
+        "changes": len(plan.items),
+        "extra": extra,
+        "removes": removes,
+        "download_bytes": download_bytes,
+    }
+
+
+def of_install(result: InstallResult, asked: Collection[tuple[str, str]]) -> dict[str, Any]:
+    """Return the summary of an installation.
+
+    Args:
+        result: the body.
+        asked: (name, architecture) of the packages the command named; others are dependencies.
+    """
+    done = [item for item in result.items if item.ok]
+    failed = [item for item in result.items if not item.ok]
+    seconds = round(result.duration_ms / 1000)
+    if result.drift is not None:
+        text = "Nothing done: the plan is no longer the approved one"
+    elif not done:
+        text = f"{_count(len(failed), 'package')} failed: {_names(failed)}" if failed else "Nothing to do"
+    else:
+        chosen = [item for item in done if (item.name, item.arch) in asked] or done
+        rest = len(done) - len(chosen[:NAMED])
+        text = ", ".join(_change(item) for item in chosen[:NAMED])
+        if rest:
+            others = "dependency" if rest == 1 else "dependencies"
+            text += f" and {rest} more" if len(chosen) > NAMED else f" and {rest} {others}"
+        if failed:
+            text += f"; {len(failed)} failed: {_names(failed)}"
+        text += f", {seconds} s"
+    return {
+        "text": text[:1].upper() + text[1:],
+        "changed": len(done),
+        "failed": len(failed),
+        "duration_ms": result.duration_ms,
+        "conffiles_kept": list(result.conffiles_kept),
+        "drift": None if result.drift is None else result.drift.model_dump(mode="json"),
+    }
+
+
+def _change(item: InstalledItem) -> str:
+    if item.old is None:
+        return f"installed {item.name} {item.new}"
+    if item.new is None:
+        return f"removed {item.name} {item.old}"
+    return f"upgraded {item.name} {item.old} -> {item.new}"
+
+
+def _names(items: list[InstalledItem]) -> str:
+    names = ", ".join(item.name for item in items[:NAMED])
+    return names if len(items) <= NAMED else f"{names} and {len(items) - NAMED} more"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
