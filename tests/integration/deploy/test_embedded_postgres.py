@@ -111,6 +111,21 @@ async def test_start_ignores_a_lock_file_that_names_a_foreign_process(
         stop(process)
 
 
+async def test_start_ignores_the_lock_file_of_a_server_whose_zombie_nobody_reaped(
+    base: Path, cluster: PostgresCluster
+) -> None:
+    killed = start_and_wait(cluster, free_port(), base / "log")
+    os.kill(killed.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the table
+    port = free_port()
+    process = start_and_wait(cluster, port, base / "log")
+    try:
+        assert await fetch(port, "SELECT 1") == 1
+    finally:
+        stop(process)
+        killed.wait()
+
+
 def test_initialise_leaves_no_password_file_and_nothing_aside(base: Path, cluster: PostgresCluster) -> None:
     assert cluster.initialised
     assert sorted(path.name for path in base.iterdir() if path.name != "programs") == ["data"]

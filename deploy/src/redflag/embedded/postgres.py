@@ -171,9 +171,9 @@ class PostgresCluster:
     def end_leftovers(self) -> list[int]:
         """End what a killed run left behind in this data directory; return the process ids that were ended.
 
-        A process is ours when it works in the data directory and its program is called postgres. A lock file
-        that names some other living process is stale (process ids are used again) and is removed, because
-        PostgreSQL would believe it.
+        A process is ours when it works in the data directory and its program is called postgres. PostgreSQL
+        believes a lock file whose process id is in use, be it by some other process (ids are used again) or by
+        the zombie of the one that was killed; such a file is removed.
         """
         found = self._leftovers()
         left = end_processes(
@@ -187,7 +187,7 @@ class PostgresCluster:
         if left:
             raise ServerDiedError("PostgreSQL", f"process {left[0].pid} of the last run does not end")
         lines = self._lock_file()
-        if lines and lines[0].isdigit() and ProcessIdentity.of(int(lines[0])) is not None:
+        if lines and lines[0].isdigit() and Path("/proc", lines[0]).exists():
             (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
         return [process.pid for process in found]
 

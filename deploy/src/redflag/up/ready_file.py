@@ -19,6 +19,7 @@ class Summary:
     data_dir: str
     pids: Mapping[str, int]
     admin_secret_file: str
+    nats_monitor_url: str | None  # of the embedded broker; None for one that runs elsewhere
 
 
 class ReadyFile:

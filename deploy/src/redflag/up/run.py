@@ -10,12 +10,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from redflag.up.data_dir import DataDir
 from redflag.up.errors import EXIT_FAILED, UpError
 from redflag.up.leftovers import end_leftovers
+from redflag.up.library_logs import keep_in
 from redflag.up.lock import hold
 from redflag.up.log_files import RotatingLog
 from redflag.up.options import Options
@@ -40,6 +41,7 @@ def run_up(options: Options, environment: Mapping[str, str] = os.environ) -> int
         data = DataDir.prepare(options.data)
         with hold(data):
             reporter.log = RotatingLog(data.logs / "up.log")
+            keep_in(reporter.log)
             return asyncio.run(_Up(options, environment, data, reporter).run())
     except UpError as error:
         return _failed(reporter, error)
@@ -77,7 +79,7 @@ class _Up:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._state = StateFile(data.state_file)
-        self._startup: Startup | None = None
+        self._summary: Callable[[], Summary] | None = None  # once everything was ready
 
     async def run(self) -> int:
         """Start, serve, stop.
@@ -99,7 +101,7 @@ class _Up:
             )
         self._state.state.children.clear()
         supervisor = Supervisor(
-            self._state, self._reporter, self._data.logs, jitter=random.random, on_restart=self._write_ready
+            self._state, self._reporter, self._data.logs, jitter=random.random, on_restart=self._rewrite_ready
         )
         try:
             await self._serve(supervisor)
@@ -120,8 +122,7 @@ class _Up:
         try:
             await asyncio.wait([stop, failure, start], return_when=asyncio.FIRST_COMPLETED)
             if start.done() and not stop.done():
-                await start
-                self._announce(time.monotonic() - began)
+                self._announce(await start, time.monotonic() - began)
                 await asyncio.wait([stop, failure], return_when=asyncio.FIRST_COMPLETED)
             if failure.done():
                 await failure
@@ -130,11 +131,11 @@ class _Up:
                 task.cancel()
             await asyncio.gather(stop, failure, start, return_exceptions=True)
 
-    async def _start(self, supervisor: Supervisor) -> None:
+    async def _start(self, supervisor: Supervisor) -> "Startup":
         # Loading the database and wire libraries takes a second; by now the person sees that something happens.
         from redflag.up.startup import Startup  # noqa: PLC0415
 
-        self._startup = Startup(
+        startup = Startup(
             options=self._options,
             environment=self._environment,
             data=self._data,
@@ -143,12 +144,13 @@ class _Up:
             reporter=self._reporter,
             clock=SystemClock(),
         )
-        await self._startup.run()
+        await startup.run()
+        return startup
 
-    def _announce(self, seconds: float) -> None:
-        summary = self._write_ready()
-        if summary is None:
-            return
+    def _announce(self, startup: "Startup", seconds: float) -> None:
+        self._summary = startup.summary
+        summary = startup.summary()
+        self._ready_file.write(summary)
         text = [
             f"RedFlag is ready ({seconds:.1f} s)",
             f"  API      {summary.api_url}",
@@ -166,12 +168,10 @@ class _Up:
             pids=dict(summary.pids),
         )
 
-    def _write_ready(self) -> Summary | None:
-        if self._startup is None:
-            return None
-        summary = self._startup.summary()
-        self._ready_file.write(summary)
-        return summary
+    def _rewrite_ready(self) -> None:
+        # A program restarted during the start changes nothing yet: the file is written at its end.
+        if self._summary is not None and not self._stop.is_set():
+            self._ready_file.write(self._summary())
 
     async def _shut_down(self, supervisor: Supervisor) -> None:
         began = time.monotonic()

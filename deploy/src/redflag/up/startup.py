@@ -22,7 +22,7 @@ from redflag.up.data_dir import DataDir, pointer_file
 from redflag.up.errors import StepFailedError, UpError
 from redflag.up.local_agent import LocalAgent
 from redflag.up.options import External, Options
-from redflag.up.ports import API, DEFAULT_API_PORT, DEFAULT_GATEWAY_PORT, GATEWAY, PortBook
+from redflag.up.ports import API, DEFAULT_API_PORT, DEFAULT_GATEWAY_PORT, GATEWAY, LOOPBACK, PortBook
 from redflag.up.ready_file import Summary
 from redflag.up.reporter import Reporter
 from redflag.up.state import StateFile
@@ -125,6 +125,11 @@ class Startup:
             data_dir=str(self._data.root),
             pids={"up": os.getpid(), **self._supervisor.pids()},
             admin_secret_file=str(self._data.admin_key),
+            nats_monitor_url=(
+                f"http://{LOOPBACK}:{self._ports['nats-monitor']}"
+                if self._external.nats_url is None
+                else None
+            ),
         )
 
     def _choose_ports(self) -> None:
@@ -180,7 +185,7 @@ class Startup:
             ports=self._ports,
             dispatcher_database_url=databases.dispatcher,
             dashboard_database_url=databases.dashboard,
-            nats_url=self._external.nats_url or f"nats://127.0.0.1:{self._ports['nats']}",
+            nats_url=self._external.nats_url or f"nats://{LOOPBACK}:{self._ports['nats']}",
             gateway_seed_file=gateway_seed or self._credentials.nats_seed_file(Service.GATEWAY),
             dispatcher_seed_file=dispatcher_seed or self._credentials.nats_seed_file(Service.DISPATCHER),
             gateway_hmac_file=self._credentials.gateway_hmac_file(),

@@ -202,13 +202,13 @@ class Supervisor:
     async def _tell_when_ready(self, running: _Running) -> None:
         try:
             await self._wait_ready(running)
+            self._on_restart()
         except UpError as error:
             self._fail(error)
             return
         self._reporter.report(
             "program.restarted", f"  {running.program.name} is ready again", name=running.program.name
         )
-        self._on_restart()
 
     async def _pause(self, seconds: float) -> None:
         try:
