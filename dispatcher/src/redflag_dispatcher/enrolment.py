@@ -7,7 +7,7 @@ and takes no seat; every refusal is one answer that tells nothing about the toke
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -43,7 +43,7 @@ COMPONENT = "auth"
 _log = get_logger()
 
 
-def hostname_of(facts: dict[str, object], machine_id: str) -> str:
+def hostname_of(facts: Mapping[str, object], machine_id: str) -> str:
     """Return the name a host goes by: what it says, if that is a usable text, else a piece of its machine id."""
     name = facts.get("hostname")
     if isinstance(name, str) and name.isprintable() and 0 < len(name.encode()) <= NAME_MAX_BYTES:
@@ -105,7 +105,7 @@ class Enrolments:
             if agent is None:
                 agent, status = await self._join(session, read, peer, now)
             else:
-                status = await self._again(session, agent, read, now)
+                status = await self._again(session, agent, read)
             secret = self._random(SECRET_BYTES)
             await queries.issue_generation(
                 session, agent, FIRST_GENERATION, hashlib.sha256(secret).digest(), now
@@ -154,14 +154,16 @@ class Enrolments:
         )
         return agent.id, status
 
-    async def _again(
-        self, session: AsyncSession, agent: UUID, read: ReadEnrolment, now: datetime
-    ) -> AgentStatus:
-        """A repeated request: good while the token is in force and the first generation was never confirmed."""
+    async def _again(self, session: AsyncSession, agent: UUID, read: ReadEnrolment) -> AgentStatus:
+        """A repeated request: good until the first generation is confirmed.
+
+        The token may have run out meanwhile, of time or of seats: the seat is this host's already. Only a token
+        that was revoked takes it back.
+        """
         held = await queries.hold_agent(session, agent)
         if held is None or held.akt != read.agent_key.thumbprint:
             raise refused()
-        if not await queries.token_in_force(session, read.request.token_id, now):
+        if await queries.token_is_revoked(session, read.request.token_id):
             raise refused()
         if held.state not in {AgentState.ACTIVE, AgentState.PENDING}:
             raise refused()

@@ -35,7 +35,7 @@ from redflag_store.states import AgentState, Severity
 from redflag_wire.clock import Clock
 from redflag_wire.keys import PublicKey
 
-WAIT_S = 5.0  # for the first message of a batch
+WAIT_S = 1.0  # for the first message of a batch
 CHUNK_BODY_BYTES = 256 * 1024  # packed bodies of one transaction: some 80,000 rows of inventories
 LIGHT_BYTES = 2048  # a message up to this size has next to no body
 

@@ -22,6 +22,9 @@ EXPIRES_S = 20.0  # life of a request
 LATE_S = 5.0  # after its life the broker must have said so
 GATHER_S = 0.005  # what a batch waits for company after its first message
 
+REQUEST_OVER = "408"
+REFUSED_PAUSE_S = 0.5  # before asking again a broker that had an answer but no messages
+
 ACK = b"+ACK"
 TERM = b"+TERM"
 IN_PROGRESS = b"+WPI"
@@ -65,6 +68,7 @@ class Puller:
         self._arrived = asyncio.Event()
         self._open = 0  # messages the request may still bring
         self._over_at = 0.0  # monotonic; when the request is surely over
+        self._not_before = 0.0  # monotonic; the next request's time
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
@@ -80,8 +84,10 @@ class Puller:
     async def _on_message(self, message: Msg) -> None:
         headers = message.headers or {}
         if "Status" in headers:
-            # 404 nothing, 408 over, 409 size or consumer gone: each ends the request.
+            # 404 nothing, 408 over, 409 size or consumer gone, 503 no consumer: each ends the request.
             self._open = 0
+            if headers["Status"] != REQUEST_OVER:
+                self._not_before = self._clock.monotonic() + REFUSED_PAUSE_S
         else:
             self._open = max(0, self._open - 1)
             self._queue.append(Pulled(message.subject, dict(headers), message.data, message.reply))
@@ -101,7 +107,8 @@ class Puller:
             await self._request()
             self._arrived.clear()
             if not self._queue:
-                await self._wait(min(remaining, 1.0))
+                pause = max(0.01, self._not_before - self._clock.monotonic()) if self._open == 0 else 1.0
+                await self._wait(min(remaining, pause))
         await self._request()
         if len(self._queue) < self._batch:
             await asyncio.sleep(GATHER_S)
@@ -117,6 +124,8 @@ class Puller:
     async def _request(self) -> None:
         now = self._clock.monotonic()
         if len(self._queue) >= self._batch or (self._open > 0 and now < self._over_at):
+            return
+        if now < self._not_before:
             return
         body = {"batch": self._batch, "max_bytes": MAX_BYTES, "expires": int(EXPIRES_S * 1e9)}
         self._open = self._batch

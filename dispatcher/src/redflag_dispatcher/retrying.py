@@ -12,11 +12,17 @@ from contextlib import suppress
 import nats.errors
 
 from redflag_broker_config.errors import BrokerConfigError
+from redflag_dispatcher.errors import PublishError
 from redflag_dispatcher.metrics import Metrics
 from redflag_ops.logging import get_logger
 from redflag_store.queries import transient
 
-TRANSIENT: tuple[type[Exception], ...] = (*transient.TRANSIENT, nats.errors.Error, BrokerConfigError)
+TRANSIENT: tuple[type[Exception], ...] = (
+    *transient.TRANSIENT,
+    nats.errors.Error,
+    BrokerConfigError,
+    PublishError,
+)
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 10.0
@@ -80,5 +86,5 @@ async def keep(
             await wait_for(stop, pause)
             continue
         failures = 0
-        if not more:
+        if not more and not stop.is_set():
             await wait_for(wake, idle_s)

@@ -118,15 +118,11 @@ async def enrolled_agent(session: AsyncSession, token_id: str, agent_pub: bytes)
     return agent
 
 
-async def token_in_force(session: AsyncSession, token_id: str, at: datetime) -> bool:
-    """Whether the token is neither expired nor revoked; its seats do not matter."""
+async def token_is_revoked(session: AsyncSession, token_id: str) -> bool:
+    """Whether the token was revoked, or does not exist."""
     connection = await driver_connection(session)
-    return bool(
-        await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM enrollment_token WHERE id = $1 AND expires_at > $2 AND revoked_at IS NULL)",
-            token_id,
-            at,
-        )
+    return not await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM enrollment_token WHERE id = $1 AND revoked_at IS NULL)", token_id
     )
 
 

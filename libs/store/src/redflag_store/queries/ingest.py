@@ -180,10 +180,13 @@ WHERE a.id = n.id
 """
 
 _DELIVERIES = """
-UPDATE command c SET deliveries = c.deliveries + n.times
-FROM (SELECT id, agent, sum(times)::integer AS times FROM unnest($1::uuid[], $2::uuid[], $3::integer[])
-      AS u (id, agent, times) GROUP BY id, agent) AS n
-WHERE c.id = n.id AND c.agent_id = n.agent
+WITH delivered AS (
+    SELECT c.id, n.times FROM command c
+    JOIN unnest($1::uuid[], $2::uuid[], $3::integer[]) AS n (id, agent, times)
+         ON n.id = c.id AND n.agent = c.agent_id
+    ORDER BY c.id FOR NO KEY UPDATE OF c
+)
+UPDATE command c SET deliveries = c.deliveries + delivered.times FROM delivered WHERE c.id = delivered.id
 """
 
 
@@ -305,7 +308,7 @@ async def store_facts(session: AsyncSession, rows: Sequence[FactsRow]) -> None:
 
 
 async def count_deliveries(session: AsyncSession, delivered: Sequence[tuple[UUID, UUID, int]]) -> None:
-    """Add to the commands' delivery counts; each entry is (command, agent, times)."""
+    """Add to the commands' delivery counts; each entry is (command, agent, times), each pair once."""
     if not delivered:
         return
     connection = await driver_connection(session)
@@ -317,16 +320,18 @@ async def count_deliveries(session: AsyncSession, delivered: Sequence[tuple[UUID
     )
 
 
+_PRESENCE = """
+WITH seen AS (
+    SELECT a.id, n.at FROM agent a JOIN unnest($1::uuid[], $2::timestamptz[]) AS n (id, at) ON n.id = a.id
+    WHERE a.last_seen_at IS NULL OR a.last_seen_at < n.at
+    ORDER BY a.id FOR NO KEY UPDATE OF a
+)
+UPDATE agent a SET last_seen_at = seen.at FROM seen WHERE a.id = seen.id
+"""
+
+
 async def note_presence(session: AsyncSession, seen: dict[UUID, datetime]) -> None:
-    """Write when agents were last seen; never backwards."""
-    if not seen:
-        return
-    connection = await driver_connection(session)
-    await connection.execute(
-        """
-        UPDATE agent a SET last_seen_at = n.at FROM unnest($1::uuid[], $2::timestamptz[]) AS n (id, at)
-        WHERE a.id = n.id AND (a.last_seen_at IS NULL OR a.last_seen_at < n.at)
-        """,
-        list(seen),
-        list(seen.values()),
-    )
+    """Write when agents were last seen, never backwards; locks them in the order of their ids."""
+    if seen:
+        connection = await driver_connection(session)
+        await connection.execute(_PRESENCE, list(seen), list(seen.values()))
