@@ -121,7 +121,7 @@ def test_32_rotations_are_walked_and_33_refused() -> None:
 def test_a_step_left_out_or_repeated_stops_the_walk() -> None:
     first, envelopes = chain(3)
     assert refusal(walk, first, envelopes[1:]) == "threshold"
-    assert refusal(walk, first, [envelopes[0], envelopes[0]]) == "threshold"
+    assert refusal(walk, first, [envelopes[0], envelopes[0]]) == "version_gap"
 
 
 def test_expired_manifest_is_told_and_an_expired_step_may_be_walked_over() -> None:

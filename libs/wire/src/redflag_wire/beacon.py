@@ -1,11 +1,11 @@
 """The beacon payload (docs/protocol.md 4): trusted time, revocation hint and stop switch in one, every 60 s."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from redflag_wire import limits
-from redflag_wire.fields import Count, FleetId, Name, Version
+from redflag_wire.fields import Count, FleetId, Name, SchemaVersion, Version
 from redflag_wire.payload import Payload, WireModel
 from redflag_wire.payload_types import PayloadType
 from redflag_wire.timestamps import Timestamp
@@ -37,7 +37,7 @@ class Beacon(Payload):
 
     payload_type: ClassVar[PayloadType] = PayloadType.BEACON
 
-    v: Literal[1] = 1
+    v: SchemaVersion = 1
     fleet: FleetId
     now: Timestamp
     manifest_version: Version

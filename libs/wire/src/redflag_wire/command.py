@@ -7,14 +7,25 @@ ladder of docs/protocol.md 5 on the host, which gives each of those refusals its
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from redflag_wire import limits
 from redflag_wire.command_params import CommandKind, CommandParams, parse_params
 from redflag_wire.errors import SchemaRefusedError
-from redflag_wire.fields import Count, Digest, FleetId, Id, Name, NonceText, Sha256Hex, Thumbprint, Version
+from redflag_wire.fields import (
+    Count,
+    Digest,
+    FleetId,
+    Id,
+    Name,
+    NonceText,
+    SchemaVersion,
+    Sha256Hex,
+    Thumbprint,
+    Version,
+)
 from redflag_wire.payload import Payload, WireModel
 from redflag_wire.payload_types import PayloadType
 from redflag_wire.timestamps import Timestamp
@@ -136,7 +147,7 @@ class Command(Payload):
 
     payload_type: ClassVar[PayloadType] = PayloadType.COMMAND
 
-    v: Literal[1]
+    v: SchemaVersion
     fleet: FleetId
     agent: Id
     akt: Thumbprint

@@ -6,7 +6,7 @@ inside requests signed with the agent key.
 """
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ from redflag_wire.fields import (
     Id,
     JsonObject,
     PublicKeyText,
+    SchemaVersion,
     SecretText,
     Sha256Hex,
     TokenId,
@@ -51,7 +52,7 @@ class EnrollRequest(Payload):
 
     payload_type: ClassVar[PayloadType] = PayloadType.ENROLL
 
-    v: Literal[1] = 1
+    v: SchemaVersion = 1
     fleet: FleetId
     token_id: TokenId
     challenge: Challenge
@@ -86,7 +87,7 @@ class Enrolled(Payload):
 
     payload_type: ClassVar[PayloadType] = PayloadType.ENROLLED
 
-    v: Literal[1] = 1
+    v: SchemaVersion = 1
     fleet: FleetId
     token_id: TokenId
     agent: Id

@@ -8,7 +8,7 @@ here, for what would hurt later: U+0000 that a database refuses, control and bid
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
@@ -36,6 +36,13 @@ def _uuid(value: object) -> object:
         return parse_id(value)
     except WireError as error:
         raise ValueError(error.detail) from None
+
+
+def _no_bool(value: object) -> object:
+    # True equals 1, and pydantic's Literal goes by equality.
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("a schema version is an integer")  # noqa: TRY004 - pydantic catches ValueError only
+    return value
 
 
 def _fleet(value: str) -> str:
@@ -100,6 +107,9 @@ def _thumbprint(value: str) -> str:
 
 Id = Annotated[UUID, BeforeValidator(_uuid)]
 """A UUID; on the wire its canonical text."""
+
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_no_bool)]
+"""The ``v`` of a payload: 1, and never ``true``."""
 
 FleetId = Annotated[str, AfterValidator(_fleet)]
 """The installation's id: the canonical text of a UUID, kept as text."""

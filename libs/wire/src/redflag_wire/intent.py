@@ -4,12 +4,12 @@ The signer makes no command that does not lie within an intent: same agent, a ki
 """
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from redflag_wire import limits
-from redflag_wire.fields import FleetId, Id, JsonObject, Name
+from redflag_wire.fields import FleetId, Id, JsonObject, Name, SchemaVersion
 from redflag_wire.payload import Payload
 from redflag_wire.payload_types import PayloadType
 from redflag_wire.timestamps import Timestamp
@@ -44,7 +44,7 @@ class Intent(Payload):
 
     payload_type: ClassVar[PayloadType] = PayloadType.INTENT
 
-    v: Literal[1] = 1
+    v: SchemaVersion = 1
     fleet: FleetId
     intent: Id
     at: Timestamp

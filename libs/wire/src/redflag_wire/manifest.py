@@ -7,13 +7,13 @@ Whether a manifest may be trusted is decided by ``manifest_chain``.
 import hashlib
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from redflag_wire import limits
 from redflag_wire.command_params import CommandKind
-from redflag_wire.fields import FleetId, PublicKeyText, Version
+from redflag_wire.fields import FleetId, PublicKeyText, SchemaVersion, Version
 from redflag_wire.keys import PublicKey
 from redflag_wire.payload import Payload, WireModel
 from redflag_wire.payload_types import KeyUse, PayloadType
@@ -101,7 +101,7 @@ class KeyManifest(Payload):
 
     payload_type: ClassVar[PayloadType] = PayloadType.KEYS
 
-    v: Literal[1] = 1
+    v: SchemaVersion = 1
     fleet: FleetId
     version: Version
     expires: Timestamp

@@ -13,7 +13,7 @@ from redflag_wire import limits
 from redflag_wire.command_params import PackageRef
 from redflag_wire.envelope import digest
 from redflag_wire.errors import SchemaRefusedError
-from redflag_wire.fields import Line, Manager, Name
+from redflag_wire.fields import Line, Manager, Name, SchemaVersion
 from redflag_wire.payload import WireModel, load_object
 
 _PLAN_JSON_MAX_KEYS: Final = 16 + 6 * limits.PLAN_ITEMS_MAX + 3 * limits.PACKAGES_MAX
@@ -62,7 +62,7 @@ class Plan(WireModel):
         items: every change, dependencies included; sorted, each once.
     """
 
-    v: Literal[1] = 1
+    v: SchemaVersion = 1
     manager: Manager
     request: list[PackageRef] = Field(max_length=limits.PACKAGES_MAX)
     items: list[PlanItem] = Field(max_length=limits.PLAN_ITEMS_MAX)

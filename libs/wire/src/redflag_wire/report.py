@@ -10,7 +10,18 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from redflag_wire import limits
-from redflag_wire.fields import Code, Count, Digest, FleetId, Id, Name, Sha256Hex, Thumbprint, Version
+from redflag_wire.fields import (
+    Code,
+    Count,
+    Digest,
+    FleetId,
+    Id,
+    Name,
+    SchemaVersion,
+    Sha256Hex,
+    Thumbprint,
+    Version,
+)
 from redflag_wire.payload import Payload, WireModel
 from redflag_wire.payload_types import PayloadType
 from redflag_wire.timestamps import Timestamp
@@ -90,7 +101,7 @@ class Report(Payload):
 
     payload_type: ClassVar[PayloadType] = PayloadType.REPORT
 
-    v: Literal[1] = 1
+    v: SchemaVersion = 1
     fleet: FleetId
     agent: Id
     akt: Thumbprint
