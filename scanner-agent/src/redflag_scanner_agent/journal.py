@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from redflag_wire.timestamps import format_timestamp, parse_timestamp
-
 from redflag_scanner_agent.errors import JournalError
 from redflag_scanner_agent.failpoints import failpoint
 from redflag_scanner_agent.journal_file import JournalFile
+from redflag_wire.timestamps import format_timestamp, parse_timestamp
 
 KEEP = timedelta(hours=48)  # beyond exp; twice the longest life of any command
 OPEN_MAX = 64  # commands received and not done; the server keeps at most 10 pending per agent
@@ -104,7 +103,9 @@ class Journal:
 
     def unfinished(self) -> list[Entry]:
         """Return what is received or started, in the order of `seq`; at most OPEN_MAX."""
-        rows = self._db.execute("SELECT * FROM command WHERE state <> 'done' ORDER BY seq LIMIT ?", (OPEN_MAX,))
+        rows = self._db.execute(
+            "SELECT * FROM command WHERE state <> 'done' ORDER BY seq LIMIT ?", (OPEN_MAX,)
+        )
         return [self._entry(dict(row)) for row in rows]
 
     def has_room(self) -> bool:
@@ -164,13 +165,15 @@ class Journal:
         *,
         result: str,
         code: str | None,
-        at: datetime,
+        at: datetime | None,
         plan_digest: str | None,
         body: bytes | None,
         body_ref: str | None,
         report: Callable[[], None],
     ) -> None:
         """Write DONE with the result; its report row is part of the same transaction.
+
+        `at` is None when there is no trusted time, as right after a restart.
 
         Raises:
             JournalError: the command is done already or unknown, or the disk refused.
@@ -180,7 +183,15 @@ class Journal:
             changed = self._db.execute(
                 "UPDATE command SET state = 'done', result = ?, code = ?, finished = ?, plan_digest = ?,"
                 " body = ?, body_ref = ? WHERE cmd = ? AND state <> 'done'",
-                (result, code, format_timestamp(at), plan_digest, body, body_ref, cmd),
+                (
+                    result,
+                    code,
+                    None if at is None else format_timestamp(at),
+                    plan_digest,
+                    body,
+                    body_ref,
+                    cmd,
+                ),
             )
             self._one(changed.rowcount, cmd, "done")
             report()
@@ -214,7 +225,8 @@ class Journal:
         limit = format_timestamp(now - KEEP)
         with self._file.transaction():
             row = self._db.execute(
-                "SELECT max(seq) AS top, count(*) AS n FROM command WHERE state = 'done' AND exp < ?", (limit,)
+                "SELECT max(seq) AS top, count(*) AS n FROM command WHERE state = 'done' AND exp < ?",
+                (limit,),
             ).fetchone()
             if not row["n"]:
                 return 0

@@ -94,7 +94,9 @@ class JournalFile:
                 self.db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             self.db.close()
-            raise JournalError("journal_version", f"{self.path} was made by another version of the agent ({version})")
+            raise JournalError(
+                "journal_version", f"{self.path} was made by another version of the agent ({version})"
+            )
         fault = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if fault != "ok":
             self.db.close()
@@ -117,11 +119,16 @@ class JournalFile:
             try:
                 yield
                 self.db.execute("COMMIT")
-            finally:
-                if self.db.in_transaction:
-                    self.db.execute("ROLLBACK")
+            except BaseException:
+                self._undo()
+                raise
         except sqlite3.Error as error:
             raise JournalError("journal_write", f"cannot write the journal {self.path}: {error}") from error
+
+    def _undo(self) -> None:
+        # SQLite has undone some failures (a full disk) by itself already; a second ROLLBACK would be an error.
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
 
     def get(self, key: str) -> bytes | None:
         """Return a value kept beside the tables, None if there is none."""
