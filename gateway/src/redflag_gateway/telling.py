@@ -15,6 +15,7 @@ from redflag_gateway.outgoing import DeliveredLog, Presence
 from redflag_ops.logging import get_logger
 
 DELIVERED_EVERY_S = 0.25
+DELIVERED_RETRY_MAX_S = 8.0  # between attempts while the broker does not store; doubled up to this
 PRESENCE_EVERY_S = 5.0
 
 
@@ -44,14 +45,16 @@ class Telling:
 
     async def tell_deliveries(self, stop: asyncio.Event) -> None:
         """Tell deliveries every ``DELIVERED_EVERY_S`` seconds until ``stop``, and once more then."""
+        pause = DELIVERED_EVERY_S
         while not stop.is_set():
-            await _pause(stop, DELIVERED_EVERY_S)
-            await self._tell_deliveries()
+            await _pause(stop, pause)
+            told = await self._tell_deliveries()
+            pause = DELIVERED_EVERY_S if told else min(2 * pause, DELIVERED_RETRY_MAX_S)
 
-    async def _tell_deliveries(self) -> None:
-        dropped = self._delivered.dropped
+    async def _tell_deliveries(self) -> bool:
+        dropped, told = self._delivered.dropped, True
         if not len(self._delivered) or not self._broker.connected:
-            return
+            return True
         for shard, entries in self._delivered.take().items():
             payload = json.dumps([entry.to_json() for entry in entries]).encode()
             try:
@@ -59,7 +62,9 @@ class Telling:
             except (BrokerError, BusyError) as error:
                 self._log.info("delivered.not_told", reason=str(error), entries=len(entries))
                 self._delivered.put_back(entries)
+                told = False
         self._metrics.batches_lost.labels("delivered").inc(self._delivered.dropped - dropped)
+        return told
 
     async def tell_last(self) -> None:
         """Tell what came up while the gateway stopped."""

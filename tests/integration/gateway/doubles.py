@@ -1,6 +1,7 @@
 """The two sides of a gateway under test: a dispatcher with all signing keys, and an agent that signs its requests."""
 
 import asyncio
+import io
 import json
 import secrets
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from redflag_wire.clock import SystemClock
 from redflag_wire.envelope import Envelope
 from redflag_wire.http_signature import RequestParts, Tag, content_digest, sign_request
 from redflag_wire.ids import new_id
-from redflag_wire.manifest import KeyManifest, ManifestKey, ManifestRoot, root_fingerprint
+from redflag_wire.manifest import KeyManifest, KeyStatus, ManifestKey, ManifestRoot, root_fingerprint
 from redflag_wire.payload_types import KeyUse, PayloadType
 from redflag_wire.signing import SigningKey, sign_envelope
 
@@ -57,7 +58,7 @@ class DispatcherDouble:
                 use=use,
                 nbf=now - timedelta(days=1),
                 exp=now + timedelta(days=300),
-                status="active",
+                status=KeyStatus.ACTIVE,
             )
             for use, key in (
                 (KeyUse.ACCESS, access or self.access),
@@ -238,7 +239,7 @@ class AgentDouble:
         async with self.http.request(
             method,
             self.origin + path,
-            data=body or None,
+            data=io.BytesIO(body) if body else None,
             headers=headers,
             skip_auto_headers=["Content-Type"],
             timeout=aiohttp.ClientTimeout(total=DEADLINE_S),

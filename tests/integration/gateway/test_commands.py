@@ -2,6 +2,7 @@ import asyncio
 import json
 import urllib.request
 from datetime import UTC, datetime
+from typing import Any
 
 from redflag_broker_config import api
 from redflag_broker_config.subjects import command_subject, consumer_name, shard_of, stream_name
@@ -143,7 +144,7 @@ async def test_thousand_idle_agents_leave_no_consumer(bench: Bench, gateway: Run
 async def test_full_batches_follow_one_another(bench: Bench, gateway: RunningGateway) -> None:
     agent = bench.agent(gateway)
     published = [(await bench.dispatcher.publish_command(agent.agent))[1].to_object() for _ in range(25)]
-    got = []
+    got: list[dict[str, Any]] = []
     while len(got) < 25:
         commands = await agent.poll(wait=5)
         assert commands
@@ -245,7 +246,7 @@ async def test_confirmed_reports_and_beacon_are_in_the_answer(bench: Bench, gate
 
     async def told() -> bool:
         body = (await agent.call("GET", "/commands")).body
-        return body["confirmed_rseq"] == 17 and body["beacon"] == beacon.to_object()
+        return bool(body["confirmed_rseq"] == 17 and body["beacon"] == beacon.to_object())
 
     await eventually(told, "confirmation and beacon")
     assert gateway.metric("broker_messages_refused_total", kind="done") == 1

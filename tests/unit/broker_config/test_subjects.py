@@ -36,7 +36,7 @@ def test_shard_of_a_known_agent_never_changes() -> None:
         "rf.cmd.14.{0199c0de00007000800000000000000}",
         "rf.cmd.14.x.0199c0de000070008000000000000001",
         "rf.up.14.0199c0de000070008000000000000001",
-        "rf.cmd.14.٠199c0de000070008000000000000001",
+        "rf.cmd.14.\u0660199c0de000070008000000000000001",
     ],
 )
 def test_agent_of_refuses_what_is_no_command_subject(subject: str) -> None:
