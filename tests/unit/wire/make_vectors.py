@@ -104,7 +104,9 @@ def request(tag: str) -> dict[str, str]:
         f'({names});created=1767225600;nonce="{b64(bytes(range(16)))}";keyid="{b64url(sha256(jwk.encode()))}"'
         f';alg="ed25519";tag="{tag}"'
     )
-    base = "\n".join([f'"{name}": {value}' for name, value in parts.items()] + [f'"@signature-params": {params}'])
+    base = "\n".join(
+        [f'"{name}": {value}' for name, value in parts.items()] + [f'"@signature-params": {params}']
+    )
     return {
         "tag": tag,
         "body": body.decode(),

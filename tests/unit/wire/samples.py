@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from hypothesis import HealthCheck, settings
+
 from redflag_wire import base64_strict
 from redflag_wire.beacon import Beacon, StopEpoch
 from redflag_wire.command import Artifact, By, Command, CommandKind, HostLimits, Window

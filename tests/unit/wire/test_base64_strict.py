@@ -5,9 +5,9 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from redflag_wire import base64_strict
 from redflag_wire.errors import Base64RefusedError
-
 from tests.unit.wire.samples import STEADY
 
 

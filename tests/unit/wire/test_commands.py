@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from redflag_wire import limits
 from redflag_wire.command import LONGEST_LIFE, next_seq
 from redflag_wire.command_params import (
@@ -20,7 +21,6 @@ from redflag_wire.command_params import (
 )
 from redflag_wire.errors import SchemaRefusedError
 from redflag_wire.report import CommandState, Outcome, ReportKind
-
 from tests.unit.wire import samples
 from tests.unit.wire.samples import COMMAND, DIGEST, STEADY
 
@@ -119,7 +119,12 @@ def test_longest_lives_are_the_protocols() -> None:
         (5, 0, 900, 901),
         (900, 0, 5, 901),
         # A database restored from yesterday: time, or the agent's word, still leads beyond what was given out.
-        (1_767_139_200_000 * 1024, 1_767_225_600_000, 1_767_225_600_000 * 1024 + 3, 1_767_225_600_000 * 1024 + 4),
+        (
+            1_767_139_200_000 * 1024,
+            1_767_225_600_000,
+            1_767_225_600_000 * 1024 + 3,
+            1_767_225_600_000 * 1024 + 4,
+        ),
     ],
 )
 def test_next_seq_is_the_largest_of_three(last: int, now_ms: int, floor: int, expected: int) -> None:
@@ -187,7 +192,14 @@ def test_report_that_contradicts_itself_is_refused(changes: dict[str, Any]) -> N
         {"state": CommandState.STARTED, "result": None},
         {"result": Outcome.REJECTED, "code": "kind_unsupported"},
         {"kind": ReportKind.EVENT, "state": None, "result": None},
-        {"kind": ReportKind.FACTS, "state": None, "result": None, "cmd": None, "cmd_digest": None, "prev": None},
+        {
+            "kind": ReportKind.FACTS,
+            "state": None,
+            "result": None,
+            "cmd": None,
+            "cmd_digest": None,
+            "prev": None,
+        },
     ],
 )
 def test_report_that_makes_sense_is_taken(changes: dict[str, Any]) -> None:

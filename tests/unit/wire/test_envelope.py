@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from redflag_wire import limits
 from redflag_wire.envelope import (
     Envelope,
@@ -23,7 +24,6 @@ from redflag_wire.envelope import (
 from redflag_wire.errors import EnvelopeRefusedError, KeyRefusedError, SignatureRefusedError, WireError
 from redflag_wire.payload_types import PayloadType
 from redflag_wire.signing import SigningKey, sign_envelope
-
 from tests.unit.wire.samples import STEADY, key
 
 KEY = key("one")
@@ -46,8 +46,14 @@ def code_of(data: bytes) -> str:
 
 
 def test_verify_returns_the_signed_bytes_and_the_key() -> None:
-    verified = verify_envelope(parse_envelope(GOOD.to_bytes()), PayloadType.REPORT, [OTHER.public, KEY.public])
-    assert (verified.payload, verified.payload_type, verified.key) == (b'{"v":1}', PayloadType.REPORT, KEY.public)
+    verified = verify_envelope(
+        parse_envelope(GOOD.to_bytes()), PayloadType.REPORT, [OTHER.public, KEY.public]
+    )
+    assert (verified.payload, verified.payload_type, verified.key) == (
+        b'{"v":1}',
+        PayloadType.REPORT,
+        KEY.public,
+    )
 
 
 def test_every_flipped_bit_is_refused_but_in_the_keyid() -> None:
@@ -68,7 +74,9 @@ def test_every_flipped_bit_is_refused_but_in_the_keyid() -> None:
     assert refused >= (len(data) - len(keyid)) * 8
 
 
-@given(st.binary(max_size=64), st.binary(max_size=64), st.sampled_from(PayloadType), st.sampled_from(PayloadType))
+@given(
+    st.binary(max_size=64), st.binary(max_size=64), st.sampled_from(PayloadType), st.sampled_from(PayloadType)
+)
 @STEADY
 def test_pae_is_injective(one: bytes, two: bytes, kind_one: PayloadType, kind_two: PayloadType) -> None:
     same = (one, kind_one) == (two, kind_two)
@@ -188,7 +196,9 @@ def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
         assert error.code
 
 
-@given(st.binary(max_size=200), st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3, unique=True))
+@given(
+    st.binary(max_size=200), st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3, unique=True)
+)
 @STEADY
 def test_what_is_signed_is_read_back_and_verifies(payload: bytes, names: list[str]) -> None:
     keys = [key(name) for name in names]

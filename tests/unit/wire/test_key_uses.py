@@ -4,6 +4,7 @@ from datetime import timedelta
 from itertools import product
 
 import pytest
+
 from redflag_wire.command import CommandKind
 from redflag_wire.envelope import verify_envelope
 from redflag_wire.errors import WireError
@@ -11,7 +12,6 @@ from redflag_wire.keys import PublicKey
 from redflag_wire.manifest import KeyStatus
 from redflag_wire.payload_types import SIGNED_BY, KeyUse, PayloadType, SignerRole
 from redflag_wire.signing import sign_envelope
-
 from tests.unit.wire import samples
 from tests.unit.wire.samples import KEYS, NOW
 

@@ -1,12 +1,12 @@
 """E11: small-order keys, wrong lengths, malleable signatures; key files."""
 
 import pytest
+
 from redflag_wire import base64_strict
 from redflag_wire.errors import KeyRefusedError, SignatureRefusedError
 from redflag_wire.keys import SMALL_ORDER_KEYS, PublicKey
 from redflag_wire.payload_types import SignerRole
 from redflag_wire.signing import SigningKey
-
 from tests.unit.wire.samples import counting_random, key
 
 P = 2**255 - 19
@@ -63,7 +63,9 @@ def test_key_of_wrong_length_is_refused(length: int) -> None:
         PublicKey(bytes(range(7, 7 + length)))
 
 
-@pytest.mark.parametrize("text", ["", "AAAA", "not base64", SIGNING.public.to_b64() + "\n", SIGNING.public.to_b64()[:-1]])
+@pytest.mark.parametrize(
+    "text", ["", "AAAA", "not base64", SIGNING.public.to_b64() + "\n", SIGNING.public.to_b64()[:-1]]
+)
 def test_key_text_is_strict(text: str) -> None:
     with pytest.raises(KeyRefusedError):
         PublicKey.from_b64(text)

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from redflag_wire import limits
 from redflag_wire.envelope import Signature, pae
 from redflag_wire.errors import ManifestRefusedError, SchemaRefusedError, SignatureRefusedError, WireError
@@ -11,7 +12,6 @@ from redflag_wire.manifest import KeyManifest, ManifestRoot, root_fingerprint
 from redflag_wire.manifest_chain import advance, is_expired, verify_first, walk
 from redflag_wire.payload_types import KeyUse, PayloadType, SignerRole
 from redflag_wire.signing import SigningKey, sign_envelope
-
 from tests.unit.wire import samples
 from tests.unit.wire.samples import KEYS, NOW, key
 
@@ -91,7 +91,9 @@ def test_old_roots_are_checked_before_the_payload_is_read() -> None:
         advance(ONE, sign_envelope(PayloadType.KEYS, b"{not json", A, B).to_bytes())
 
 
-@pytest.mark.parametrize(("current", "offered", "code"), [(1, 3, "version_gap"), (2, 2, "version_gap"), (3, 2, "rollback")])
+@pytest.mark.parametrize(
+    ("current", "offered", "code"), [(1, 3, "version_gap"), (2, 2, "version_gap"), (3, 2, "rollback")]
+)
 def test_only_the_very_next_version_follows(current: int, offered: int, code: str) -> None:
     assert refusal(advance, manifest(current, A), signed(manifest(offered, A), A)) == code
 
@@ -105,7 +107,8 @@ def chain(steps: int) -> tuple[KeyManifest, list[bytes]]:
     roots = [key(f"rotating {number}") for number in range(steps + 1)]
     first = manifest(1, roots[0])
     return first, [
-        signed(manifest(number + 1, roots[number]), roots[number - 1], roots[number]) for number in range(1, steps + 1)
+        signed(manifest(number + 1, roots[number]), roots[number - 1], roots[number])
+        for number in range(1, steps + 1)
     ]
 
 

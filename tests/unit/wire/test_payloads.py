@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from redflag_wire import strict_json
 from redflag_wire.enrolment import EnrollRequest
 from redflag_wire.errors import SchemaRefusedError, WireError
 from redflag_wire.payload import Payload
 from redflag_wire.payload_types import PayloadType
-
 from tests.unit.wire import samples
 from tests.unit.wire.samples import NOW, STEADY
 from tests.unit.wire.test_strict_json import JSON_VALUES
@@ -118,7 +118,9 @@ def test_field_retyped_is_refused(payload: Payload) -> None:
 
 
 @each_payload
-@pytest.mark.parametrize("name", ["v", "fleet", "at", "now", "iat", "seq", "version", "agent", "kind", "verb"])
+@pytest.mark.parametrize(
+    "name", ["v", "fleet", "at", "now", "iat", "seq", "version", "agent", "kind", "verb"]
+)
 @pytest.mark.parametrize("junk", JUNK, ids=repr)
 def test_junk_in_a_plain_field_is_refused(payload: Payload, name: str, junk: Any) -> None:
     value = json.loads(payload.to_bytes())
@@ -168,7 +170,14 @@ def test_json_codes_are_told_apart() -> None:
 
 
 def test_constructor_refuses_with_the_same_family() -> None:
-    for wrong in ({"rseq": "1"}, {"rseq": True}, {"rseq": 0}, {"rseq": 2**53}, {"kind": "x"}, {"surprise": 1}):
+    for wrong in (
+        {"rseq": "1"},
+        {"rseq": True},
+        {"rseq": 0},
+        {"rseq": 2**53},
+        {"kind": "x"},
+        {"surprise": 1},
+    ):
         with pytest.raises(SchemaRefusedError) as caught:
             samples.report(**wrong)
         assert caught.value.code == "schema"
@@ -188,7 +197,12 @@ def test_times_are_utc_and_hold_milliseconds() -> None:
     made = samples.report(at=exact)
     assert made.at == NOW + timedelta(milliseconds=123)
     assert json.loads(made.to_bytes())["at"] == "2026-01-01T12:00:00.123Z"
-    for wrong in (datetime(2026, 1, 1), NOW.astimezone(timezone(timedelta(hours=1))), 1767225600, "2026-01-01"):  # noqa: DTZ001
+    for wrong in (
+        datetime(2026, 1, 1),
+        NOW.astimezone(timezone(timedelta(hours=1))),
+        1767225600,
+        "2026-01-01",
+    ):
         with pytest.raises(SchemaRefusedError):
             samples.report(at=wrong)
     assert samples.report(at=NOW.astimezone(timezone.utc)).at.tzinfo is UTC  # noqa: UP017

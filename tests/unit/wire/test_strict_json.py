@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from redflag_wire import limits, strict_json
 from redflag_wire.errors import JsonRefusedError
-
 from tests.unit.wire.samples import STEADY
 
 MEGABYTE = 1024 * 1024
@@ -74,7 +74,7 @@ def code_of(data: bytes, **settings: Any) -> str:
         (b"[" * 50_000, "too_deep"),
         (b'["' + b"x" * (limits.STRING_MAX_BYTES + 1) + b'"]', "string_too_long"),
         (b'{"' + b"x" * (limits.STRING_MAX_BYTES + 1) + b'":1}', "string_too_long"),
-        (b"\"" + b"x" * (limits.STRING_MAX_BYTES + 2), "string_too_long"),
+        (b'"' + b"x" * (limits.STRING_MAX_BYTES + 2), "string_too_long"),
     ],
 )
 def test_bad_json_is_refused(data: bytes, code: str) -> None:
@@ -146,7 +146,9 @@ JSON_VALUES = st.recursive(
     | st.integers(1 - 2**53, 2**53 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc\u00fc", max_size=4), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abc\u00fc", max_size=4), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

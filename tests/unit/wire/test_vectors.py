@@ -3,15 +3,22 @@
 import json
 
 import pytest
+
 from redflag_wire.enrolment_token import EnrolmentToken
 from redflag_wire.envelope import digest, pae, parse_envelope, verified_signers
-from redflag_wire.http_signature import RequestParts, Tag, content_digest, sign_request, signature_base, verify_request
+from redflag_wire.http_signature import (
+    RequestParts,
+    Tag,
+    content_digest,
+    sign_request,
+    signature_base,
+    verify_request,
+)
 from redflag_wire.keys import PublicKey
 from redflag_wire.manifest import ManifestRoot, root_fingerprint
 from redflag_wire.payload_types import PayloadType
 from redflag_wire.report_framing import frame_reports, split_reports
 from redflag_wire.signing import SigningKey, sign_envelope
-
 from tests.unit.wire import make_vectors, samples
 
 VECTORS = json.loads(make_vectors.HERE.read_text())
