@@ -116,7 +116,7 @@ async def test_start_ignores_the_lock_file_of_a_server_whose_zombie_nobody_reape
 ) -> None:
     killed = start_and_wait(cluster, free_port(), base / "log")
     os.kill(killed.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the table
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - dead, and still in the table
     port = free_port()
     process = start_and_wait(cluster, port, base / "log")
     try:

@@ -26,6 +26,7 @@ class LocalAgent:
         self._registrar = registrar
         self._agent_dir = data.agent
         self._token_file = data.secrets / TOKEN_FILE
+        self._enrolled = False  # once true it stays so, and the database is not asked again
 
     async def token_file(self, root_fingerprint: bytes, random: Callable[[int], bytes]) -> Path:
         """Return the file with this host's token; make a new one when no agent can come of the last.
@@ -47,9 +48,9 @@ class LocalAgent:
     async def enrolled(self) -> str | None:
         """Return None when the host has taken its seat, else why the wait goes on."""
         token_id = self._state.state.local_token_id
-        if token_id is not None and await self._registrar.token_used(token_id):
-            return None
-        return "it has not enrolled yet"
+        if not self._enrolled and token_id is not None:
+            self._enrolled = bool(await self._registrar.token_used(token_id))
+        return None if self._enrolled else "it has not enrolled yet"
 
     async def _usable(self) -> bool:
         token_id = self._state.state.local_token_id

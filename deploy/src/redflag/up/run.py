@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redflag.up.data_dir import DataDir
 from redflag.up.errors import EXIT_FAILED, UpError
@@ -57,7 +57,7 @@ def _failed(reporter: Reporter, error: UpError) -> int:
 def _unforeseen(reporter: Reporter, error: Exception) -> int:
     if reporter.log is not None:
         reporter.log.write("".join(traceback.format_exception(error)).rstrip())
-    what = f"{type(error).__name__}: {error}"
+    what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
     reporter.report(
         "up.failed",
         f"redflag up: this should not happen: {what} (more in logs/up.log)",
@@ -89,7 +89,9 @@ class _Up:
         """
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._on_signal)
+            # nohup asks to be left alone when the terminal goes.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal)
         self._ready_file.remove()
         self._reporter.report("up.starting", f"RedFlag starts with its data in {self._data.root}")
         self._state.load()
@@ -119,17 +121,23 @@ class _Up:
         stop = asyncio.create_task(self._stop.wait())
         failure = asyncio.create_task(supervisor.failure())
         start = asyncio.create_task(self._start(supervisor))
+        tasks: list[asyncio.Task[Any]] = [stop, failure, start]
         try:
             await asyncio.wait([stop, failure, start], return_when=asyncio.FIRST_COMPLETED)
             if start.done() and not stop.done():
-                self._announce(await start, time.monotonic() - began)
-                await asyncio.wait([stop, failure], return_when=asyncio.FIRST_COMPLETED)
+                startup = await start
+                self._announce(startup, time.monotonic() - began)
+                health = asyncio.create_task(startup.health().run())
+                tasks.append(health)
+                await asyncio.wait([stop, failure, health], return_when=asyncio.FIRST_COMPLETED)
+                if health.done():
+                    await health
             if failure.done():
                 await failure
         finally:
-            for task in (stop, failure, start):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(stop, failure, start, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start(self, supervisor: Supervisor) -> "Startup":
         # Loading the database and wire libraries takes a second; by now the person sees that something happens.

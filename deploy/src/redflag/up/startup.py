@@ -3,7 +3,9 @@
 Every step can be repeated: a start that was killed anywhere is finished by the next one.
 """
 
+import functools
 import json
+import logging
 import os
 import secrets
 import time
@@ -20,9 +22,11 @@ from redflag.keys.registration import Registrar
 from redflag.up import infrastructure, programs
 from redflag.up.data_dir import DataDir, pointer_file
 from redflag.up.errors import StepFailedError, UpError
+from redflag.up.health import HealthWatch
 from redflag.up.local_agent import LocalAgent
 from redflag.up.options import External, Options
 from redflag.up.ports import API, DEFAULT_API_PORT, DEFAULT_GATEWAY_PORT, GATEWAY, LOOPBACK, PortBook
+from redflag.up.readiness import ask_http
 from redflag.up.ready_file import Summary
 from redflag.up.reporter import Reporter
 from redflag.up.state import StateFile
@@ -38,6 +42,8 @@ from redflag_wire.clock import Clock
 
 SERVERS = ("dispatcher", "gateway", "dashboard")
 _INNER = ("postgres", "nats", "nats-monitor", *(f"ops-{name}" for name in SERVERS))
+
+_log = logging.getLogger("redflag.up")  # goes to up.log
 
 _EXPECTED = (EmbeddedServerError, KeysError, StoreError, BrokerConfigError, OSError)
 
@@ -110,7 +116,7 @@ class Startup:
                 await self._agent(wiring, registrar)
         finally:
             await registrar.close()
-        async with self._step("Command line"):
+        async with self._step("Command line", shown=False):
             self._tell_cli(wiring)
 
     def summary(self) -> Summary:
@@ -130,6 +136,13 @@ class Startup:
                 if self._external.nats_url is None
                 else None
             ),
+        )
+
+    def health(self) -> HealthWatch:
+        """Return the watch over the programs that serve; after `run`."""
+        urls = self.summary().ops_urls
+        return HealthWatch(
+            {name: functools.partial(ask_http, f"{url}/readyz") for name, url in urls.items()}, self._reporter
         )
 
     def _choose_ports(self) -> None:
@@ -154,9 +167,9 @@ class Startup:
                 owner = infrastructure.owner_url(password, port)
         else:
             owner = self._external.database_url
-        async with self._step("Migrations"):
+        async with self._step("Migrations", "applied"):
             await upgrade(owner)
-        async with self._step("Database roles"):
+        async with self._step("Database roles", shown=False):
             dispatcher = self._external.dispatcher_database_url or await self._login(owner, Role.DISPATCHER)
             dashboard = self._external.dashboard_database_url or await self._login(owner, Role.DASHBOARD)
         return Databases(owner, dispatcher, dashboard)
@@ -241,12 +254,21 @@ class Startup:
             )
 
     @asynccontextmanager
-    async def _step(self, what: str) -> AsyncIterator[None]:
+    async def _step(self, what: str, done: str = "ready", *, shown: bool = True) -> AsyncIterator[None]:
         began = time.monotonic()
         try:
             yield
         except UpError:
             raise
         except _EXPECTED as error:
-            raise StepFailedError(what, str(error)) from error
-        self._reporter.step(f"{what} ready", time.monotonic() - began)
+            raise StepFailedError(what, _first_line(error)) from error
+        except Exception as error:
+            # For example what a database driver raises; the person gets the reason, the log the stack.
+            _log.exception("%s failed", what)
+            raise StepFailedError(what, f"{type(error).__name__}: {_first_line(error)}") from error
+        if shown:
+            self._reporter.step(f"{what} {done}", time.monotonic() - began)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

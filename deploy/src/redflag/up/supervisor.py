@@ -145,7 +145,7 @@ class Supervisor:
                         raise self._failure
                     process = running.process
                     if process is not None and not process.ended.is_set():
-                        reason = await program.ready(process.pid)
+                        reason = await _ask(program, process.pid)
                     if reason is not None:
                         await asyncio.sleep(READY_POLL_S)
         except TimeoutError:
@@ -246,3 +246,10 @@ class Supervisor:
         if self._failure is None:
             self._failure = error
             self._failed.set()
+
+
+async def _ask(program: Program, pid: int) -> str | None:
+    try:
+        return await program.ready(pid)
+    except Exception as error:  # noqa: BLE001 - a check that fails is a reason like any other; its deadline holds
+        return f"the check fails: {type(error).__name__}: {error}"
