@@ -1,0 +1,5 @@
+"""`python -m redflag_dashboard`."""
+
+from redflag_dashboard.main import main
+
+main()

@@ -1,0 +1,129 @@
+"""The one way a route asks for a command: a signed intent and the command in the route's transaction."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from redflag_dashboard.intents import IntentTooLargeError, sign_intent
+from redflag_dashboard.models.commands import Command
+from redflag_dashboard.rest.openapi import PREFIX
+from redflag_dashboard.rest.problems import ProblemCode, ProblemError
+from redflag_dashboard.rest.route import Answer, Call
+from redflag_store.queries.commands import get_command
+from redflag_store.queries.commands_create import (
+    AgentNotActiveError,
+    AlreadyPendingError,
+    TooManyPendingError,
+    request_commands,
+)
+from redflag_store.queries.intents import IntentData, store_intent
+from redflag_wire.command_params import CommandKind, CommandParams
+from redflag_wire.errors import SchemaRefusedError
+from redflag_wire.intent import IntentVerb
+
+PROBLEMS = (
+    ProblemCode.HOST_NOT_ACTIVE,
+    ProblemCode.ALREADY_PENDING,
+    ProblemCode.TOO_MANY_PENDING,
+    ProblemCode.TOO_MANY_PACKAGES,
+)
+"""What a route that asks for a command may answer with."""
+
+AnyCall = Call[Any, Any, Any]
+
+
+def intent_of(call: AnyCall, verb: IntentVerb, targets: list[UUID], params: Mapping[str, Any]) -> IntentData:
+    """Sign what the caller wants.
+
+    Raises:
+        ProblemError: `too_many_packages`, `invalid_request`.
+    """
+    if call.who is None:
+        raise RuntimeError("an open route changes nothing")
+    try:
+        return sign_intent(
+            call.parts,
+            operator=call.who.name,
+            key_id=call.who.key_id,
+            op=call.op,
+            verb=verb,
+            targets=targets,
+            params=params,
+        )
+    except IntentTooLargeError as error:
+        raise ProblemError(ProblemCode.TOO_MANY_PACKAGES, f"{error}; name fewer packages at once") from None
+    except SchemaRefusedError as error:
+        raise ProblemError(ProblemCode.INVALID_REQUEST, f"{error.code}: {error.detail}") from None
+
+
+async def store(call: AnyCall, intent: IntentData) -> None:
+    """Store an intent that leads to no command."""
+    await store_intent(call.tx, call.parts.clock, intent)
+
+
+async def ask(
+    call: AnyCall, *, agent: UUID, verb: IntentVerb, kind: CommandKind, params: CommandParams, dedupe_key: str
+) -> UUID:
+    """Ask for one command.
+
+    Args:
+        call: the request; its transaction takes the rows.
+        agent: for which host.
+        verb: of the intent.
+        kind: of the command.
+        params: of both.
+        dedupe_key: at most one pending command of this key per host.
+
+    Returns:
+        The command's id.
+
+    Raises:
+        ProblemError: one of `PROBLEMS`.
+    """
+    values = params.model_dump(mode="json")
+    intent = intent_of(call, verb, [agent], values)
+    try:
+        (command_id,) = await request_commands(
+            call.tx,
+            call.parts.clock,
+            intent=intent,
+            agents=[agent],
+            kind=kind.value,
+            params=values,
+            requested_by=call.operator,
+            op=call.op,
+            dedupe_key=dedupe_key,
+            random=call.parts.random,
+        )
+    except AgentNotActiveError as error:
+        raise ProblemError(
+            ProblemCode.HOST_NOT_ACTIVE,
+            f"the host is {error.state or 'gone'}; only active hosts take commands",
+        ) from None
+    except TooManyPendingError as error:
+        raise ProblemError(
+            ProblemCode.TOO_MANY_PENDING, f"{error.limit} commands of this host wait for their end already"
+        ) from None
+    except AlreadyPendingError as error:
+        existing = await get_command(call.tx, error.command_id)
+        shown = {} if existing is None else Command.of(existing).model_dump(mode="json")
+        raise ProblemError(
+            ProblemCode.ALREADY_PENDING,
+            f"command {error.command_id} does this already; follow that one",
+            extra={"existing": shown},
+            headers={"Location": location_of(error.command_id)},
+        ) from None
+    return command_id
+
+
+def location_of(command_id: UUID) -> str:
+    """Where to follow a command."""
+    return f"{PREFIX}/commands/{command_id}"
+
+
+async def accepted(call: AnyCall, command_id: UUID) -> Answer:
+    """The answer 202 with the command just asked for."""
+    row = await get_command(call.tx, command_id)
+    if row is None:
+        raise RuntimeError("the command just created is not there")
+    return Answer(Command.of(row), status=202, headers={"Location": location_of(command_id)})

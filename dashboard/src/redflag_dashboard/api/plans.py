@@ -1,0 +1,88 @@
+"""Plans: listing, showing, confirming."""
+
+from redflag_dashboard.api import commanding, host_lookup
+from redflag_dashboard.models.common import Page, PlanPath
+from redflag_dashboard.models.plans import PlanDetail, PlanQuery, PlansQuery, PlanSummary
+from redflag_dashboard.models.updates import HostRequest
+from redflag_dashboard.rest import cursor
+from redflag_dashboard.rest.problems import ProblemCode, ProblemError
+from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
+from redflag_store.queries.hosts import lock_host
+from redflag_store.queries.plans import confirm_plan, last_install, list_plans, plans_of_digest
+from redflag_wire.errors import WireError
+from redflag_wire.intent import IntentVerb
+
+
+async def list_(call: Call[Nothing, PlansQuery, Nothing]) -> Answer:
+    """List plans, newest first."""
+    query = call.query
+    after = cursor.decode(query.cursor, cursor.TIME_KEY)
+    async with call.parts.sessions() as session:
+        agent = await host_lookup.host_id(session, query.host)
+        rows, total, more = await list_plans(session, agent_id=agent, after=after, limit=query.limit)
+    last = rows[-1].plan if more else None
+    return Answer(
+        Page[PlanSummary](
+            items=[PlanSummary.of(row) for row in rows],
+            next=None if last is None else cursor.encode((last.created_at, last.id)),
+            total=total,
+        )
+    )
+
+
+async def show(call: Call[PlanPath, PlanQuery, Nothing]) -> Answer:
+    """Show a plan, whole."""
+    async with call.parts.sessions() as session:
+        agent = await host_lookup.host_id(session, call.query.host)
+        rows = await plans_of_digest(session, call.path.digest, agent_id=agent)
+        last = None if agent is None else await last_install(session, agent, call.path.digest)
+    if not rows:
+        raise ProblemError(ProblemCode.PLAN_NOT_FOUND, f"no dry run came to the plan {call.path.digest}")
+    try:
+        return Answer(PlanDetail.of(rows, last))
+    except WireError as error:
+        raise ProblemError(
+            ProblemCode.PLAN_NOT_FOUND, f"the stored plan cannot be read ({error.code}); plan again"
+        ) from None
+
+
+async def confirm(call: Call[PlanPath, Nothing, HostRequest]) -> Answer:
+    """Confirm everything a plan does, beyond the packages asked for too."""
+    host = await host_lookup.one_host(call.tx, call.body.host)
+    agent, digest = host.agent.id, call.path.digest
+    await lock_host(call.tx, agent)
+    rows = await plans_of_digest(call.tx, digest, agent_id=agent)
+    if not rows:
+        raise ProblemError(ProblemCode.PLAN_NOT_FOUND, f"{host.agent.hostname} has no plan {digest}")
+    row = rows[0]
+    if not row.newest:
+        raise ProblemError(
+            ProblemCode.PLAN_OUTDATED, "a later plan of this host exists; look at that one and confirm it"
+        )
+    if row.confirmed_at is None:
+        intent = commanding.intent_of(
+            call, IntentVerb.CONFIRM_PLAN, [agent], {"manager": row.plan.manager, "plan_digest": digest}
+        )
+        await commanding.store(call, intent)
+        await confirm_plan(
+            call.tx, row.plan.id, operator=call.operator, intent_id=intent.id, at=call.parts.clock.now()
+        )
+        rows = await plans_of_digest(call.tx, digest, agent_id=agent)
+    return Answer(PlanSummary.of(rows[0]))
+
+
+ROUTES: tuple[AnyRoute, ...] = (
+    Route(
+        "GET", "/plans", "plans_list", "List plans", list_, Page[PlanSummary], Nothing, PlansQuery, Nothing,
+        "plans", problems=host_lookup.PROBLEMS,
+    ),
+    Route(
+        "GET", "/plans/{digest}", "plans_show", "Show a plan", show, PlanDetail, PlanPath, PlanQuery, Nothing,
+        "plans", problems=(*host_lookup.PROBLEMS, ProblemCode.PLAN_NOT_FOUND),
+    ),
+    Route(
+        "POST", "/plans/{digest}/confirm", "plans_confirm", "Confirm all that a plan does", confirm,
+        PlanSummary, PlanPath, Nothing, HostRequest, "plans", scope=Scope.WRITE, changes=True,
+        problems=(*host_lookup.PROBLEMS, ProblemCode.PLAN_NOT_FOUND, ProblemCode.PLAN_OUTDATED),
+    ),
+)  # fmt: skip

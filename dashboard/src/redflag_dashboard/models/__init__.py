@@ -1,0 +1,1 @@
+"""What requests and answers of the API look like; one module per domain, shared shapes in `common`."""

@@ -1,0 +1,155 @@
+"""Commands and their timelines."""
+
+from base64 import b64encode
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit
+from redflag_dashboard.rest.route import Strict
+from redflag_store.command_states import END_STATES, ServerState
+from redflag_store.queries.commands import CommandRow
+from redflag_store.tables import CommandEvent
+from redflag_wire.command_params import CommandKind
+from redflag_wire.limits import LONG_POLL_MAX_S
+
+
+class CommandsQuery(Strict):
+    """What commands to list."""
+
+    host: HostText | None = None
+    state: ServerState | None = None
+    kind: CommandKind | None = None
+    op: UUID | None = Field(default=None, description="Correlation id of the request that asked for it")
+    pending: bool | None = Field(default=None, description="Without an end yet, or with one")
+    cursor: Cursor | None = None
+    limit: Limit = PAGE_DEFAULT
+
+
+class CommandQuery(Strict):
+    """Whether to wait for the command to move."""
+
+    wait: float = Field(
+        default=0, ge=0, le=LONG_POLL_MAX_S, description="Seconds to wait for another state, at most"
+    )
+    after_state: ServerState | None = Field(
+        default=None, description="Wait until the state is another one; the present one if not given"
+    )
+
+
+class Command(BaseModel):
+    """A command."""
+
+    id: UUID
+    op: UUID | None = Field(description="Correlation id, from the request to the host and back")
+    host_id: UUID
+    hostname: str
+    kind: str
+    params: dict[str, Any]
+    state: ServerState
+    ended: bool = Field(description="Whether the server awaits nothing more")
+    result: str | None
+    code: str | None = Field(description="Reason of a refusal or failure, snake case")
+    error: str | None
+    summary: dict[str, Any] | None
+    requested_by: str
+    requested_at: datetime
+    signed_at: datetime | None
+    queued_at: datetime | None
+    delivered_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    host_started_at: datetime | None = Field(description="By the host's own clock")
+    host_finished_at: datetime | None = Field(description="By the host's own clock")
+    expires_at: datetime | None
+    deliveries: int
+    retry_of: UUID | None
+    plan_digest: str | None
+    exit_code: int | None
+    duration_ms: int | None
+    digest: str | None = Field(description="sha256 of the signed payload")
+
+    @classmethod
+    def of(cls, row: CommandRow) -> Self:
+        """The command of a row."""
+        return cls(**_fields(row))
+
+
+def _fields(row: CommandRow) -> dict[str, Any]:
+    command = row.command
+    return {
+        "id": command.id,
+        "op": command.op,
+        "host_id": command.agent_id,
+        "hostname": row.hostname,
+        "kind": command.kind,
+        "params": command.params,
+        "state": ServerState(command.state),
+        "ended": command.state in END_STATES,
+        "result": command.result,
+        "code": command.code,
+        "error": command.error,
+        "summary": command.summary,
+        "requested_by": command.requested_by,
+        "requested_at": command.requested_at,
+        "signed_at": command.signed_at,
+        "queued_at": command.queued_at,
+        "delivered_at": command.delivered_at,
+        "started_at": command.started_at,
+        "finished_at": command.finished_at,
+        "host_started_at": command.agent_started_at,
+        "host_finished_at": command.agent_finished_at,
+        "expires_at": command.exp,
+        "deliveries": command.deliveries,
+        "retry_of": command.retry_of,
+        "plan_digest": command.plan_digest,
+        "exit_code": command.exit_code,
+        "duration_ms": command.duration_ms,
+        "digest": command.digest,
+    }
+
+
+class TimelineEvent(BaseModel):
+    """One move of a command, or a remark on it."""
+
+    at: datetime
+    host_at: datetime | None = Field(description="By the host's own clock")
+    from_state: str | None
+    to_state: str
+    cause: str
+    detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: CommandEvent) -> Self:
+        """The event of a row."""
+        return cls(
+            at=event.at,
+            host_at=event.agent_at,
+            from_state=event.from_state,
+            to_state=event.to_state,
+            cause=event.cause,
+            detail=event.detail,
+        )
+
+
+class CommandDetail(Command):
+    """A command with everything known about it."""
+
+    events: list[TimelineEvent]
+    stdout: str | None = Field(description="First and last 64 KiB")
+    stderr: str | None = Field(description="First and last 64 KiB")
+    envelope: str | None = Field(description="The signed bytes, base64; null until signed")
+
+    @classmethod
+    def whole(cls, row: CommandRow, events: list[CommandEvent]) -> Self:
+        """The command of a row that was loaded whole."""
+        command = row.command
+        return cls(
+            **_fields(row),
+            events=[TimelineEvent.of(event) for event in events],
+            stdout=command.stdout,
+            stderr=command.stderr,
+            envelope=None if command.envelope is None else b64encode(command.envelope).decode("ascii"),
+        )
