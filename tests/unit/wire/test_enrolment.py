@@ -180,6 +180,7 @@ def test_every_claim_is_required() -> None:
 
 
 def test_claims_that_are_no_object_are_refused() -> None:
+    junk: Any
     for junk in (None, [], "x", 1):
         with pytest.raises(TokenRefusedError):
             AccessClaims.from_claims(junk)

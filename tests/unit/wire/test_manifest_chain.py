@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from redflag_wire import limits
+from redflag_wire.command_params import CommandKind
 from redflag_wire.envelope import Signature, pae
 from redflag_wire.errors import ManifestRefusedError, SchemaRefusedError, SignatureRefusedError, WireError
 from redflag_wire.manifest import KeyManifest, ManifestRoot, root_fingerprint
@@ -196,7 +197,7 @@ def test_largest_manifest_fits_an_envelope() -> None:
         *roots,
         threshold=len(roots),
         keys=[
-            samples.manifest_key(KeyUse.COMMAND, key(f"k{number}"), kinds=list(samples.CommandKind))
+            samples.manifest_key(KeyUse.COMMAND, key(f"k{number}"), kinds=list(CommandKind))
             for number in range(limits.MANIFEST_MAX_KEYS)
         ],
     )

@@ -145,7 +145,7 @@ JSON_VALUES = st.recursive(
     | st.booleans()
     | st.integers(1 - 2**53, 2**53 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))),
+    | st.text(st.characters(exclude_characters="\0", codec="utf-8")),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(st.text("abc\u00fc", max_size=4), inner, max_size=4)
     ),
