@@ -192,7 +192,7 @@ def test_an_envelope_of_the_largest_size_is_read_and_a_larger_one_never_made() -
 @STEADY
 def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     with contextlib.suppress(EnvelopeRefusedError):
-        assert parse_envelope(parse_envelope(data).to_bytes())
+        assert parse_envelope(data).signatures
 
 
 @given(
