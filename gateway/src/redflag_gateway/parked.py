@@ -36,7 +36,6 @@ class ParkedPolls:
         """Return how many polls wait."""
         return len(self._waiting)
 
-    @property
     def crowded(self) -> bool:
         """Whether so many wait that a poll is to be answered at once instead."""
         return len(self._waiting) > self._limit

@@ -100,7 +100,7 @@ class Polls:
             while True:
                 commands = await self._take(agent)
                 now = self._clock.monotonic()
-                if commands or now >= end or self._parked.crowded:
+                if commands or now >= end or self._parked.crowded():
                     return commands
                 due = self._pending.due_at(agent)
                 woken = await self._parked.wait(place, (end if due is None else min(end, due)) - now)
