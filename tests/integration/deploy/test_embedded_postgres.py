@@ -2,6 +2,7 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +30,18 @@ def base() -> Iterator[Path]:
         yield path
 
 
+@pytest.fixture(scope="module")
+def made_once() -> Iterator[Path]:
+    """A base directory with a cluster in it; what initdb left beside it is there too."""
+    with open_directory("cluster-template") as path:
+        locate_cluster(path / "data", path / "programs").initialise(PASSWORD, sync=False)
+        yield path
+
+
 @pytest.fixture
-def cluster(base: Path) -> PostgresCluster:
-    cluster = locate_cluster(base / "data", base / "programs")
-    cluster.initialise(PASSWORD, sync=False)
-    return cluster
+def cluster(base: Path, made_once: Path) -> PostgresCluster:
+    subprocess.run(["cp", "-a", f"{made_once}/.", str(base)], check=True)
+    return locate_cluster(base / "data", base / "programs")
 
 
 async def fetch(port: int, query: str, password: str = PASSWORD) -> object:

@@ -113,9 +113,7 @@ def test_first_start_makes_everything_and_second_finds_it_again(up: Up) -> None:
     assert Path(ready["admin_secret_file"]).read_text().startswith("rfk_")
     secrets = [*(up.data / "secrets").iterdir(), *(up.data / "keys").iterdir()]
     assert {mode(path) for path in secrets} == {0o600}
-    assert {mode(up.data / name) for name in ("secrets", "keys", "logs", "agent", "nats", "postgres")} == {
-        0o700
-    }
+    assert {mode(up.data / name) for name in ("secrets", "keys", "logs", "nats", "postgres")} == {0o700}
     assert json.loads((up.data / "cli.json").read_text()) == {
         "api_url": ready["api_url"],
         "admin_key_file": ready["admin_secret_file"],

@@ -24,7 +24,7 @@ def test_second_holder_is_told_pid_and_directory(tmp_path: Path) -> None:
 def test_data_directory_is_closed_below_and_can_be_entered(tmp_path: Path) -> None:
     data = DataDir.prepare(tmp_path / "data")
     assert data.root.stat().st_mode & 0o777 == 0o711
-    for directory in (data.keys, data.secrets, data.logs, data.nats, data.agent):
+    for directory in (data.keys, data.secrets, data.logs, data.nats):
         assert directory.stat().st_mode & 0o777 == 0o700
 
 

@@ -1,7 +1,8 @@
 """The one data directory: what is where in it, and who may read it.
 
 The directory itself can be entered by others, because PostgreSQL runs as another account below it when started
-by root; everything in it is for its owner alone. Directories above it are never touched.
+by root, and so does the agent's network process; keys, secrets, logs and data are for their owners alone.
+Directories above it are never touched.
 """
 
 import os
@@ -49,8 +50,10 @@ class DataDir:
                 raise DataDirError(data.root, "it belongs to somebody else")
             if os.geteuid() == 0:
                 data.root.chmod(data.root.stat().st_mode | 0o011)
-            for directory in (data.keys, data.secrets, data.logs, data.nats, data.agent):
+            for directory in (data.keys, data.secrets, data.logs, data.nats):
                 make_directory(directory, mode=0o700)
+            # Started by root, the agent's network process gives up root's rights and must reach its own part.
+            make_directory(data.agent, mode=0o711)
         except OSError as error:
             raise DataDirError(data.root, error.strerror or str(error)) from error
         return data
