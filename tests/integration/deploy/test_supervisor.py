@@ -125,6 +125,13 @@ async def test_program_that_keeps_ending_fails_with_its_last_words(bed: Bed) -> 
         await bed.supervisor.failure()
 
 
+async def test_last_words_of_a_crash_hold_the_error_and_not_its_stack(bed: Bed) -> None:
+    with pytest.raises(ProgramFailedError) as raised:
+        await bed.supervisor.start(bed.program("one", "raise ValueError('no such luck')"))
+    assert set(raised.value.last_lines) == {"ValueError: no such luck"}
+    assert "Traceback" in (bed.base / "logs" / "one.log").read_text()
+
+
 async def test_program_that_is_misconfigured_is_not_started_again(bed: Bed) -> None:
     with pytest.raises(ProgramFailedError) as raised:
         await bed.supervisor.start(bed.program("one", MISCONFIGURED))

@@ -36,6 +36,11 @@ class LogLine:
         """Tell whether the line is of this level or above."""
         return _RANK[self.level] >= _RANK[level]
 
+    @property
+    def of_a_stack(self) -> bool:
+        """Whether this is a plain line out of a Python stack, which belongs in the log and nowhere else."""
+        return self.record is None and self.message.startswith((" ", "Traceback (most recent call last)"))
+
     def as_json(self, now: str) -> str:
         """Return the line as a JSON record; `now` stands in for a time that it does not carry."""
         if self.record is not None:

@@ -219,7 +219,8 @@ class Supervisor:
 
     def _line(self, running: _Running, text: str) -> None:
         line = parse_line(running.program.name, text)
-        running.last_lines.append(line)
+        if not line.of_a_stack:
+            running.last_lines.append(line)
         running.log.write(text)
         self._reporter.program_line(line)
 
