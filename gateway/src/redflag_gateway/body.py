@@ -25,6 +25,8 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     """
     if "Content-Encoding" in request.headers:
         raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded", "The body must not be encoded.")
+    if not request.body_exists:
+        return b""
     if (request.content_length or 0) > limit:
         raise TooLargeError(limit)
     pieces: list[bytes] = []

@@ -113,7 +113,7 @@ class Edge:
             claim = self._authenticator.begin(self._signed_parts(request, with_token=True), self._clock.now())
             body = await read_body(request, route.body_max)
             agent = self._authenticator.finish(claim, body, self._clock.now()).agent
-            record["agent"] = str(agent)
+            record["agent"] = agent
             self._presence.note(agent, self._clock.now())
         asked = Asked(
             agent=agent,
@@ -152,6 +152,8 @@ class Edge:
             return
         if refusal is not None:
             record["code"] = refusal.code
+        if "agent" in record:
+            record["agent"] = str(record["agent"])
         self._log.log(
             logging.DEBUG if quiet else logging.INFO,
             "request",

@@ -7,12 +7,12 @@ agent is idempotent; the memory only makes a replay visible.
 """
 
 import hashlib
+import hmac
 from datetime import datetime
 from uuid import UUID
 
 from redflag_gateway.shared_key import SharedKey, Use
 from redflag_wire import base64_strict
-from redflag_wire.errors import Base64RefusedError
 
 BUCKET_S = 900  # seconds a server nonce stays the newest
 REMEMBERED_MAX = 1_000_000  # signature nonces per half of the memory, about 100 bytes each
@@ -32,32 +32,29 @@ class ServerNonces:
         self._key = key
         self._use = use
         self._bucket_s = bucket_s
-        self._current: tuple[int, str] = (-1, "")
+        self._bucket = -1
+        self._accepted = ("", "")  # of the current and the previous bucket
 
-    def bucket(self, now: datetime) -> int:
-        """Return the number of the bucket a moment falls into."""
-        return int(now.timestamp()) // self._bucket_s
+    def _turn(self, now: datetime) -> None:
+        bucket = int(now.timestamp()) // self._bucket_s
+        if bucket != self._bucket:
+            self._bucket, self._accepted = bucket, (self._make(bucket), self._make(bucket - 1))
 
     def _make(self, bucket: int) -> str:
-        return base64_strict.encode_url(self._key.code(self._use, bucket.to_bytes(8, "big")))
+        return base64_strict.encode_url(self._key.code(self._use, bucket.to_bytes(8, "big", signed=True)))
 
     def current(self, now: datetime) -> str:
         """Return the nonce of this moment's bucket."""
-        bucket = self.bucket(now)
-        if self._current[0] != bucket:
-            self._current = (bucket, self._make(bucket))
-        return self._current[1]
+        self._turn(now)
+        return self._accepted[0]
 
     def accepts(self, nonce: str, now: datetime) -> bool:
-        """Say whether a nonce is of the current or the previous bucket."""
-        try:
-            code = base64_strict.decode_url(nonce)
-        except Base64RefusedError:
-            return False
-        bucket = self.bucket(now)
-        return any(
-            self._key.fits(self._use, number.to_bytes(8, "big"), code) for number in (bucket, bucket - 1)
-        )
+        """Say whether a nonce is of the current or the previous bucket, in constant time."""
+        self._turn(now)
+        given = nonce.encode("utf-8", "replace")
+        current, previous = self._accepted
+        fits_current = hmac.compare_digest(given, current.encode())
+        return hmac.compare_digest(given, previous.encode()) or fits_current
 
 
 class SeenNonces:
