@@ -1,10 +1,11 @@
-"""When to ask the server next. Arithmetic only: random numbers and times come in, seconds go out.
+"""When to ask the server next. Arithmetic only.
 
 Normal mode: one poll per interval with proportional jitter, so that a fleet installed by one script does not poll as
 one. After failures: exponential back-off with full jitter, so that a server that comes back is not met by everybody
 at once. What the server asks for with Retry-After is obeyed. Fast mode: long polls back to back.
 """
 
+import random
 from collections.abc import Callable
 
 NORMAL_S = 300.0  # seconds between two polls when the server names no interval
@@ -18,6 +19,9 @@ EMPTY_ANSWER_S = 1.0  # fast mode: seconds that an answer which came at once is 
 
 Uniform = Callable[[float, float], float]
 """A random number between two bounds, such as `random.SystemRandom().uniform`."""
+
+system_uniform: Uniform = random.SystemRandom().uniform
+"""The one to use outside tests: hosts cloned from one image must not draw the same numbers."""
 
 
 def normal_delay(next_poll_s: float | None, uniform: Uniform) -> float:

@@ -166,8 +166,8 @@ def main(argv: list[str] | None = None, managers: Managers = host_managers) -> i
     configure("agent-helper", settings.log_format)
     only_unix_sockets()
     os.umask(0o077)
-    peer = socket.socket(fileno=options.fd)
-    if peer.family != socket.AF_UNIX:
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=options.fd)
+    if peer.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != socket.AF_UNIX:
         sys.stderr.write("redflag agent-helper: the inherited descriptor is not a Unix socket\n")
         return EXIT_CONFIGURATION
     peer.setblocking(False)

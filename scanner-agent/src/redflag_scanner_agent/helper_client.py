@@ -9,10 +9,13 @@ from typing import Any
 
 from redflag_scanner_agent.errors import HelperRefusedError, IpcError
 from redflag_scanner_agent.ipc import Channel, Message, join_blobs
+from redflag_ops.logging import get_logger
 from redflag_wire import base64_strict
 from redflag_wire.payload import WireModel
 from redflag_wire.report import BodyRef, ReportKind
 from redflag_wire.report_bodies import ManagerCapability
+
+log = get_logger()
 
 REQUEST_DEADLINE_S = 60.0
 HELLO_DEADLINE_S = 7 * 3_600.0  # an older helper may still finish an installation
@@ -71,6 +74,8 @@ class HelperClient:
                 waiting = self._answers.pop(message.header.get("id", -1), None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(message)
+        except IpcError as error:
+            log.error("helper.not_understood", code=error.code, detail=error.detail)  # noqa: TRY400
         finally:
             self.gone.set()
             for waiting in self._answers.values():

@@ -43,6 +43,12 @@ class AgentSettings(BaseSettings):
     def _origin(cls, server: str | None) -> str | None:
         return None if server is None else parse_origin(server)
 
+    @field_validator("state_dir", "token_file", "apt_config", "policy_file")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        # The helper runs in another directory than whoever wrote the setting.
+        return None if path is None else path.absolute()
+
     @property
     def net_dir(self) -> Path:
         """The network process's own directory."""
