@@ -5,7 +5,8 @@ against the other.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
 from redflag_dashboard.parts import Parts
@@ -17,12 +18,15 @@ from redflag_wire.limits import ENVELOPE_MAX_BYTES
 from redflag_wire.payload_types import PayloadType
 from redflag_wire.signing import sign_envelope
 
+PAYLOAD_MAX_BYTES: Final = ENVELOPE_MAX_BYTES * 3 // 4 - 8192
+"""Of an intent, so that the command of the same parameters, whose other fields take more, fits an envelope too."""
+
 
 class IntentTooLargeError(Exception):
     """What is asked for does not fit one envelope; `size` is what it would take, in bytes."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"the intent would take {size} bytes of at most {ENVELOPE_MAX_BYTES}")
+        super().__init__(f"this takes {size} bytes of at most {PAYLOAD_MAX_BYTES} in one command")
         self.size = size
 
 
@@ -51,24 +55,20 @@ def sign_intent(
         IntentTooLargeError: too much for one intent.
         redflag_wire.errors.SchemaRefusedError: the parameters hold what the wire does not allow.
     """
-    intent = Intent.model_validate(
-        {
-            "v": 1,
-            "fleet": str(parts.fleet),
-            "intent": new_id(parts.clock, parts.random),
-            "at": _whole_ms(parts),
-            "operator": operator,
-            "session": f"key:{key_id}",
-            "verb": verb,
-            "targets": list(targets),
-            "params": dict(params),
-            "approvals": [],
-        }
+    intent = Intent(
+        fleet=str(parts.fleet),
+        intent=new_id(parts.clock, parts.random),
+        at=_whole_ms(parts.clock.now()),
+        operator=operator,
+        session=f"key:{key_id}",
+        verb=verb,
+        targets=list(targets),
+        params=dict(params),
     )
     payload = intent.to_bytes()
+    if len(payload) > PAYLOAD_MAX_BYTES:
+        raise IntentTooLargeError(len(payload))
     envelope = sign_envelope(PayloadType.INTENT, payload, parts.intent_key).to_bytes()
-    if len(envelope) > ENVELOPE_MAX_BYTES:
-        raise IntentTooLargeError(len(envelope))
     return IntentData(
         id=intent.intent,
         envelope=envelope,
@@ -79,6 +79,5 @@ def sign_intent(
     )
 
 
-def _whole_ms(parts: Parts) -> Any:  # noqa: ANN401 - a datetime, handed to pydantic
-    now = parts.clock.now()
+def _whole_ms(now: datetime) -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
 
+from redflag_dashboard.rest import json_text
 from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 
 CURSOR_MAX: Final = 2048  # characters
@@ -32,7 +32,7 @@ TOKEN_KEY: Final = TypeAdapter(tuple[datetime, str])
 
 def encode(key: Sequence[object]) -> str:
     """The cursor that stands for `key`."""
-    return urlsafe_b64encode(to_json(list(key))).rstrip(b"=").decode("ascii")
+    return urlsafe_b64encode(json_text.encode(list(key))).rstrip(b"=").decode("ascii")
 
 
 def decode(cursor: str | None, adapter: TypeAdapter[KeyT]) -> KeyT | None:

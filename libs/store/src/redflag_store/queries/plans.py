@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Select, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -105,7 +106,7 @@ async def plans_of_digest(
     statement = (
         _select()
         .where(*filters)
-        .distinct(col(UpdatePlan.agent_id))
+        .ext(distinct_on(col(UpdatePlan.agent_id)))
         .order_by(col(UpdatePlan.agent_id), col(UpdatePlan.created_at).desc(), col(UpdatePlan.id).desc())
         .limit(HOSTS_MAX)
     )

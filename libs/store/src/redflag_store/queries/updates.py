@@ -179,7 +179,10 @@ async def updates_of_host(
     if names is not None:
         statement = statement.where(col(PackageState.name).in_(list(names)))
     key = (col(PackageState.manager), col(PackageState.name), col(PackageState.arch))
-    return [UpdateRow(*row) for row in (await session.execute(statement.order_by(*key))).all()]
+    # What a bulk statement of the same session changed is read again, not remembered.
+    fresh = {"populate_existing": True}
+    found = await session.execute(statement.order_by(*key), execution_options=fresh)
+    return [UpdateRow(*row) for row in found.all()]
 
 
 async def approve(
