@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -218,3 +219,11 @@ async def test_end_processes_kills_what_ignores_the_first_signal(bed: Bed) -> No
     assert identity is not None
     left = await asyncio.to_thread(end_processes, [identity], [(signal.SIGTERM, 0.2), (signal.SIGKILL, 5.0)])
     assert left == []
+
+
+async def test_program_is_ready_only_after_it_has_said_so(bed: Bed) -> None:
+    program = bed.program("one", SERVER, deadline_s=1.0)
+    await bed.supervisor.start(replace(program, says="server.started"))
+    silent = replace(bed.program("two", SERVER, deadline_s=1.0), says="never.said")
+    with pytest.raises(ProgramFailedError, match=r"it has not said never\.said yet"):
+        await bed.supervisor.start(silent)

@@ -123,6 +123,7 @@ def agent(wiring: Wiring, token_file: Path | None, enrolled: Callable[[], Awaita
         launch=lambda: _launch(wiring, "agent", "redflag_scanner_agent", settings, ("run",)),
         ready=ready,
         before=lambda: _clean(wiring.data, "agent"),
+        says="agent.ready",
         ready_deadline_s=AGENT_READY_DEADLINE_S,
         stop_grace_s=AGENT_STOP_GRACE_S,
     )

@@ -39,6 +39,7 @@ class Program:
     launch: Callable[[], Launch]
     ready: Callable[[int], Awaitable[str | None]]  # given the process id: None when ready, else why not
     before: Callable[[], Awaitable[None]] = _nothing  # before each start, for example to end leftovers
+    says: str | None = None  # an event in its log without which it is not ready
     ready_deadline_s: float = 30.0
     stop_grace_s: float = 6.0
 
@@ -52,6 +53,7 @@ class _Running:
     keeper: "asyncio.Task[None] | None" = None
     last_lines: "deque[LogLine]" = field(default_factory=lambda: deque(maxlen=LAST_LINES))
     processes: list[ChildProcess] = field(default_factory=list)  # whose output is still read
+    said: bool = False  # what `Program.says` waits for, since the last start
 
 
 class Supervisor:
@@ -145,7 +147,7 @@ class Supervisor:
                         raise self._failure
                     process = running.process
                     if process is not None and not process.ended.is_set():
-                        reason = await _ask(program, process.pid)
+                        reason = await _ask(running, process.pid)
                     if reason is not None:
                         await asyncio.sleep(READY_POLL_S)
         except TimeoutError:
@@ -181,6 +183,7 @@ class Supervisor:
     async def _run_once(self, running: _Running, *, watch_ready: bool) -> str:
         """Start the program and wait for its end; return how that came."""
         running.process = None
+        running.said = False
         try:
             await running.program.before()
             if self._stopping.is_set():
@@ -221,6 +224,8 @@ class Supervisor:
         line = parse_line(running.program.name, text)
         if not line.of_a_stack:
             running.last_lines.append(line)
+        if line.record is not None and line.record["event"] == running.program.says:
+            running.said = True
         running.log.write(text)
         self._reporter.program_line(line)
 
@@ -249,7 +254,10 @@ class Supervisor:
             self._failed.set()
 
 
-async def _ask(program: Program, pid: int) -> str | None:
+async def _ask(running: _Running, pid: int) -> str | None:
+    program = running.program
+    if program.says is not None and not running.said:
+        return f"it has not said {program.says} yet"
     try:
         return await program.ready(pid)
     except Exception as error:  # noqa: BLE001 - a check that fails is a reason like any other; its deadline holds
