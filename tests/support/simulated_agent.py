@@ -152,7 +152,7 @@ class SimulatedAgent:
             v=1,
             fleet=self.fleet,
             agent=self.agent_id,
-            akt=self.receipt_key.public.thumbprint,
+            akt=self.agent_key.public.thumbprint,
             report=new_id(self.clock, secrets.token_bytes),
             rseq=self.rseq,
             prev=self.prev,
