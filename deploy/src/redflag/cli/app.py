@@ -1,0 +1,33 @@
+"""Where the operators' commands hang on the `redflag` command.
+
+Nothing of a command is imported before it runs, so `redflag --help` is quick.
+"""
+
+from cyclopts import App
+
+from redflag.cli import exit_codes
+
+_GROUPS = {
+    "hosts": "Hosts and their state.",
+    "updates": "Updates, from pending to installed.",
+    "commands": "Commands to hosts: timeline and result.",
+    "tokens": "Tokens that let hosts in.",
+    "events": "Refusals, failures, things to look at.",
+    "broker": "The message broker.",
+}
+_SINGLE = {
+    "scan": "Look for updates on a host now.",
+    "history": "Show what was done, newest first.",
+    "doctor": "Look at everything; exit code 1 when something failed.",
+}
+
+
+def register(app: App) -> None:
+    """Hang every command on `app`."""
+    app.help_epilogue = exit_codes.HELP
+    for name, text in _GROUPS.items():
+        app.command(f"redflag.cli.{name}:app", name=name, help=text)
+    for name in _SINGLE:
+        app.command(
+            f"redflag.cli.{name}:{name}", name=name, help=_SINGLE[name], help_epilogue=exit_codes.HELP
+        )

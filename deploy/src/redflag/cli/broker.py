@@ -1,0 +1,115 @@
+"""`redflag broker check`: compare the running broker with its definition. Nothing is changed."""
+
+import asyncio
+import os
+from typing import Any, Final
+
+import aiohttp
+from cyclopts import App
+
+from redflag.cli import exit_codes
+from redflag.cli.exit_codes import ExitCode
+from redflag.cli.find_server import find_data_dir
+from redflag.cli.local_parts import find_broker
+from redflag.cli.options import COMMON, Common
+from redflag.cli.output import Column, Output
+from redflag.cli.problems import CliError, ServerUnreachableError, UsageRefusedError
+from redflag.cli.run import run_alone
+from redflag_broker_config.check import Difference, check
+from redflag_broker_config.connect import connect
+from redflag_broker_config.errors import ApiError, ApiTimeoutError, BrokerUnreachableError, CredentialsError
+from redflag_broker_config.permissions import Service
+
+CHECK_DEADLINE_S: Final = 120.0
+CLOSE_DEADLINE_S: Final = 5.0
+MONITOR_DEADLINE_S: Final = 5.0
+
+app = App(name="broker", help="The message broker.", help_epilogue=exit_codes.HELP)
+
+_COLUMNS = (Column("Where", whole=True), Column("Field"), Column("Expected"), Column("Found"))
+
+
+@app.command(name="check")
+def check_broker(*, common: Common = COMMON) -> int:
+    """Compare the running broker with its definition; exit code 1 when it differs.
+
+    It reads the broker's address and the dispatcher's credentials from the data directory, or from
+    REDFLAG_NATS_URL and REDFLAG_DISPATCHER_NATS_SEED_FILE.
+    """
+
+    async def work(out: Output) -> ExitCode:
+        found = await differences(common)
+        if out.as_json:
+            out.json(
+                {
+                    "differences": [
+                        {"where": one.where, "field": one.field, "expected": one.expected, "found": one.found}
+                        for one in found
+                    ]
+                }
+            )
+        elif found:
+            out.table(
+                _COLUMNS, [[one.where, one.field or "-", str(one.expected), str(one.found)] for one in found]
+            )
+        else:
+            out.say("The broker is as defined.", "green")
+        if found:
+            out.note("A restart of the dispatcher applies the definition.")
+        return ExitCode.FAILED if found else ExitCode.DONE
+
+    return run_alone(common, work)
+
+
+async def differences(common: Common) -> list[Difference]:
+    """Return where the broker differs from its definition.
+
+    Raises:
+        CliError: it cannot be asked.
+    """
+    broker = find_broker(find_data_dir(common.data), os.environ)
+    last: list[str] = []
+
+    async def remember(error: Exception) -> None:
+        last[:] = [str(error)]
+
+    try:
+        client = await connect(
+            broker.url, broker.seed_file, Service.DISPATCHER, "redflag-broker-check", on_error=remember
+        )
+    except CredentialsError as error:
+        raise UsageRefusedError(
+            str(error), ["name the seed with REDFLAG_DISPATCHER_NATS_SEED_FILE"]
+        ) from None
+    except BrokerUnreachableError as error:
+        raise ServerUnreachableError(str(error), ["is `redflag up` running? redflag doctor"]) from None
+    try:
+        async with asyncio.timeout(CHECK_DEADLINE_S):
+            return await check(client, varz=await _varz(broker.monitor_url))
+    except (ApiError, ApiTimeoutError, TimeoutError) as error:
+        raise _Unanswered(last[0] if last else str(error) or "no answer in time") from None
+    finally:
+        async with asyncio.timeout(CLOSE_DEADLINE_S):
+            await client.close()
+
+
+class _Unanswered(CliError):
+    exit_code = ExitCode.UNREACHABLE
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the broker does not tell: {reason}", ["redflag doctor"])
+
+
+async def _varz(monitor_url: str | None) -> dict[str, Any] | None:
+    if monitor_url is None:
+        return None
+    try:
+        async with asyncio.timeout(MONITOR_DEADLINE_S):
+            async with aiohttp.ClientSession() as session, session.get(f"{monitor_url}/varz") as answer:
+                found = await answer.json(content_type=None)
+    except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+        raise ServerUnreachableError(
+            f"the broker's monitoring at {monitor_url} cannot be read: {error or 'no answer in time'}",
+            ["redflag doctor"],
+        ) from None
+    return found if isinstance(found, dict) else {}

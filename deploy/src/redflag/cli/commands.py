@@ -1,0 +1,172 @@
+"""`redflag commands`: what was asked of hosts, and how each of them went, step by step."""
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from redflag.cli import exit_codes, listing
+from redflag.cli.commands_view import say_end, state_cell, summary_text, why
+from redflag.cli.connection import Json, segment
+from redflag.cli.exit_codes import ExitCode
+from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Waiting
+from redflag.cli.output import Cell, Column, Styled
+from redflag.cli.problems import ConflictError, UsageRefusedError
+from redflag.cli.run import Session, run
+from redflag.cli.waiting import follow, outcome
+from redflag.cli.words import WAITS_FOR, ago, dash, exact, spell, style_of, took
+
+app = App(name="commands", help="Commands to hosts: timeline and result.", help_epilogue=exit_codes.HELP)
+
+_COLUMNS = (
+    Column("Id", whole=True),
+    Column("Host", whole=True),
+    Column("Kind"),
+    Column("State"),
+    Column("Asked"),
+    Column("By"),
+    Column("Took", right=True),
+)
+_TIMELINE = (
+    Column("At"),
+    Column("Host's clock"),
+    Column("State"),
+    Column("Cause"),
+    Column("Detail"),
+)
+
+
+@app.command(name="list")
+def list_commands(
+    *,
+    host: Annotated[str | None, Parameter(help="Only of this host: name or id.")] = None,
+    kind: Annotated[str | None, Parameter(help="For example scan, dry_run_update, install_updates.")] = None,
+    state: Annotated[str | None, Parameter(help="For example running, succeeded, failed.")] = None,
+    pending: Annotated[
+        bool | None, Parameter(negative="--ended", help="Only those without an end yet, or with one.")
+    ] = None,
+    rows: Rows = ROWS,
+    common: Common = COMMON,
+) -> int:
+    """List commands, newest first."""
+
+    async def work(session: Session) -> ExitCode:
+        query = {"host": host, "kind": kind, "state": state, "pending": pending}
+        page = await listing.fetch(session, "/commands", query, rows)
+        now = session.api.now
+
+        def row(command: Json) -> list[Cell]:
+            return [
+                command["id"],
+                command["hostname"],
+                spell(command["kind"]),
+                state_cell(command),
+                ago(command["requested_at"], now),
+                command["requested_by"],
+                took(command["duration_ms"]),
+            ]
+
+        filtered = any(value is not None for value in query.values())
+        empty = "No command matches." if filtered else "Nothing was asked of any host yet."
+        listing.show(session, page, _COLUMNS, row, empty=empty, footer=f"{page['total']} commands")
+        return ExitCode.DONE
+
+    return run(common, work)
+
+
+@app.command
+def show(
+    command: str,
+    /,
+    *,
+    envelope: Annotated[
+        bool, Parameter(negative="", help="Print the signed envelope in base64, and nothing else.")
+    ] = False,
+    waiting: Waiting = WAITING,
+    common: Common = COMMON,
+) -> int:
+    """Show a command: its timeline, its result and what the host printed.
+
+    Parameters
+    ----------
+    command
+        Its id.
+    """
+
+    async def work(session: Session) -> ExitCode:
+        out = session.out
+        if envelope and out.as_json:
+            raise UsageRefusedError("--envelope prints one thing only; leave out --format json")
+        found = await session.api.get(f"/commands/{segment(command)}")
+        code = ExitCode.DONE
+        if waiting.wait:
+            if not found["ended"]:
+                found = await follow(session.api, out, found, timeout_s=waiting.timeout)
+            code = outcome(found)
+        if envelope:
+            if found["envelope"] is None:
+                raise ConflictError(
+                    "the command is not signed yet", [f"redflag commands show {found['id']} --wait"]
+                )
+            out.raw(found["envelope"])
+        elif out.as_json:
+            out.json(found)
+        else:
+            _show(session, found)
+        return code
+
+    return run(common, work)
+
+
+def _show(session: Session, command: Json) -> None:
+    out = session.out
+    out.fields(_fields(command))
+    out.say()
+    out.table(_TIMELINE, [_moment(event) for event in command["events"]])
+    for name, title in (("stdout", "What it printed"), ("stderr", "What it printed as errors")):
+        if command[name]:
+            out.say(f"\n{title}:")
+            out.raw(command[name])
+    if command["ended"]:
+        out.say()
+        say_end(out, {**command, "summary": None}) if outcome(command) is not ExitCode.DONE else None
+
+
+def _fields(command: Json) -> list[tuple[str, Cell]]:
+    fields: list[tuple[str, Cell]] = [
+        ("Command", command["id"]),
+        ("Host", f"{command['hostname']} ({command['host_id']})"),
+        ("Kind", spell(command["kind"])),
+        ("State", state_cell(command)),
+        ("Asked by", f"{command['requested_by']} at {exact(command['requested_at'])}"),
+        ("Operation", dash(command["op"])),
+    ]
+    if not command["ended"]:
+        fields.append(("Waits for", WAITS_FOR.get(command["state"], "-")))
+        fields.append(("Expires", exact(command["expires_at"])))
+    told, reason = summary_text(command), why(command)
+    if told:
+        fields.append(("Result", told))
+    if reason:
+        fields.append(("Reason", Styled(reason, style_of(command["state"]))))
+    if command["plan_digest"] is not None:
+        fields.append(("Plan", command["plan_digest"]))
+    if command["duration_ms"] is not None:
+        fields.append(("Took", took(command["duration_ms"])))
+    if command["exit_code"] is not None:
+        fields.append(("Exit code", str(command["exit_code"])))
+    if command["digest"] is not None:
+        fields.append(("Digest", command["digest"]))
+    return fields
+
+
+def _moment(event: Json) -> list[Cell]:
+    detail = ", ".join(f"{name}={value}" for name, value in event["detail"].items() if value is not None)
+    state = event["to_state"]
+    same = event["from_state"] == state
+    return [
+        exact(event["at"]),
+        exact(event["host_at"]),
+        Styled("" if same else spell(state), style_of(state)),
+        spell(event["cause"]),
+        detail,
+    ]

@@ -1,0 +1,199 @@
+"""The client of the REST API.
+
+Guarantees: every request has a deadline and every answer a bound; redirects and proxies are not followed, so the
+key goes to the address named and nowhere else; whatever fails is an error of `redflag.cli.problems`. A request
+that changes something carries an idempotency key and is sent a second time when the connection breaks before
+the answer: it is carried out once.
+"""
+
+import asyncio
+import json
+import ssl
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from redflag.cli.find_server import Server
+from redflag.cli.problems import ApiProblemError, ServerUnreachableError, UsageRefusedError
+
+PREFIX: Final = "/api/v1"
+DEADLINE_S: Final = 30.0  # for one answer, beyond the time the server was asked to wait
+CONNECT_S: Final = 5.0
+ANSWER_MAX_BYTES: Final = 64 * 1024 * 1024
+PAGE: Final = 500  # rows asked for at once
+
+Json = dict[str, Any]
+
+
+def segment(text: str) -> str:
+    """Return text as one segment of a path.
+
+    Raises:
+        UsageRefusedError: it cannot be one.
+    """
+    if text in ("", ".", ".."):
+        raise UsageRefusedError(f"{text!r} names nothing")
+    return quote(text, safe="", errors="replace")
+
+
+class Api:
+    """Speaks to one server.
+
+    Args:
+        server: where, and with which key.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.server_time: datetime | None = None  # by its last answer
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {server.key}", "Accept": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    @property
+    def now(self) -> datetime:
+        """The server's time as far as it is known, else this machine's."""
+        return self.server_time or datetime.now(UTC)
+
+    async def get(self, path: str, query: Mapping[str, object] | None = None, *, wait_s: float = 0) -> Json:
+        """Ask for something.
+
+        Args:
+            path: below the API's prefix, each segment quoted.
+            query: parameters; those that are None are left out.
+            wait_s: seconds the server was asked to wait before it answers.
+
+        Raises:
+            CliError: it failed.
+        """
+        return await self._ask("GET", path, query=query, wait_s=wait_s)
+
+    async def post(self, path: str, body: Mapping[str, object]) -> Json:
+        """Ask for a change; members of `body` that are None are left out.
+
+        Raises:
+            CliError: it failed.
+        """
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        chosen = {name: value for name, value in body.items() if value is not None}
+        try:
+            return await self._ask("POST", path, body=chosen, headers=headers)
+        except _BrokenError:
+            return await self._ask("POST", path, body=chosen, headers=headers)
+
+    async def pages(
+        self, path: str, query: Mapping[str, object], *, limit: int, cursor: str | None = None
+    ) -> Json:
+        """Return a list's first `limit` rows as one page, with the rest of the first answer's members.
+
+        Raises:
+            CliError: it failed.
+        """
+        whole: Json | None = None
+        while True:
+            left = limit - (len(whole["items"]) if whole else 0)
+            page = await self.get(path, {**query, "cursor": cursor, "limit": min(left, PAGE)})
+            cursor = page.get("next")
+            if whole is None:
+                whole = page
+            else:
+                whole["items"] += page["items"]
+                whole["next"] = cursor
+            if cursor is None or len(whole["items"]) >= limit or not page["items"]:
+                return whole
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Json | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0,
+    ) -> Json:
+        url = URL(f"{self.server.api_url}{PREFIX}{path}", encoded=True).with_query(_texts(query or {}))
+        try:
+            async with asyncio.timeout(DEADLINE_S + wait_s):
+                async with self._session.request(
+                    method, url, json=body, headers=headers, allow_redirects=False
+                ) as answer:
+                    data = bytearray()
+                    async for part in answer.content.iter_any():
+                        data += part
+                        if len(data) > ANSWER_MAX_BYTES:
+                            raise self._unreachable(f"answers with more than {ANSWER_MAX_BYTES} bytes")
+                    self._note_time(answer.headers.get("Date"))
+        except TimeoutError:
+            raise self._unreachable(f"does not answer within {DEADLINE_S + wait_s:g} s") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise self._unreachable(
+                f"shows a certificate that is not trusted: {error.certificate_error}"
+            ) from None
+        except aiohttp.ClientConnectorError as error:
+            raise self._unreachable(f"cannot be reached: {_reason(error)}") from None
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError) as error:
+            raise _BrokenError(*self._words(f"broke the connection: {_reason(error)}")) from None
+        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
+            raise self._unreachable(f"cannot be spoken to: {_reason(error)}") from None
+        return self._judge(answer.status, data)
+
+    def _judge(self, status: int, data: bytearray) -> Json:
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError):
+            found = None
+        if status >= 400:  # noqa: PLR2004 - HTTP's number reads best as itself
+            raise ApiProblemError(status, found if isinstance(found, dict) else {})
+        if not isinstance(found, dict) or status >= 300:  # noqa: PLR2004
+            raise self._unreachable(f"does not answer as RedFlag's API does (status {status})")
+        return found
+
+    def _note_time(self, text: str | None) -> None:
+        try:
+            self.server_time = parsedate_to_datetime(text).astimezone(UTC) if text else None
+        except ValueError:
+            self.server_time = None
+
+    def _words(self, what: str) -> tuple[str, list[str]]:
+        hints = ["redflag doctor"]
+        if self.server.data is not None:
+            hints.insert(0, f"is it running? start it with: redflag up --data {self.server.data.root}")
+        return f"{self.server.api_url} {what}", hints
+
+    def _unreachable(self, what: str) -> ServerUnreachableError:
+        return ServerUnreachableError(*self._words(what))
+
+
+class _BrokenError(ServerUnreachableError):
+    """The connection broke after the request was sent, perhaps."""
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or getattr(getattr(error, "os_error", None), "strerror", None)
+    return str(reason or error or type(error).__name__)
+
+
+def _texts(query: Mapping[str, object]) -> dict[str, str]:
+    texts = {}
+    for name, value in query.items():
+        if value is not None:
+            texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return texts

@@ -1,0 +1,77 @@
+"""A plan as people read it: what is removed first, then what was asked for, then what that drags in."""
+
+from collections.abc import Sequence
+
+from redflag.cli.connection import Json
+from redflag.cli.output import Column, Output, Styled
+from redflag.cli.words import dash, exact
+
+_COLUMNS = (
+    Column("Change"),
+    Column("Package", whole=True),
+    Column("From"),
+    Column("To"),
+    Column("Why"),
+    Column("Origin"),
+)
+_STYLES = {"remove": "red", "downgrade": "yellow"}
+
+
+def sections(items: Sequence[Json]) -> tuple[list[Json], list[Json], list[Json]]:
+    """Return a plan's changes as removals, what was asked for, and what comes with it; each in its order."""
+    removals = [one for one in items if one["action"] == "remove"]
+    kept = [one for one in items if one["action"] != "remove"]
+    return removals, [one for one in kept if one["asked"]], [one for one in kept if not one["asked"]]
+
+
+def sentence(items: Sequence[Json]) -> str:
+    """Return what a plan does, in one line."""
+    if not items:
+        return "nothing: the packages are held back or already there"
+    removals, asked, extra = sections(items)
+    parts = [f"{len(asked)} asked for"]
+    if extra:
+        parts.append(f"{len(extra)} more with them")
+    if removals:
+        parts.append(f"{len(removals)} removed")
+    return ", ".join(parts)
+
+
+def show_plan(out: Output, plan: Json, summary: Json, *, to_stderr: bool = False) -> None:
+    """Print a plan for one host.
+
+    Args:
+        out: prints.
+        plan: whole.
+        summary: the host's entry in it.
+        to_stderr: when standard output is kept for another answer.
+    """
+    say = out.note if to_stderr else out.say
+    say(f"Plan for {summary['hostname']} ({plan['manager']}): {sentence(plan['items'])}")
+    say(f"Digest {plan['digest']}")
+    removals, asked, extra = sections(plan["items"])
+    rows = []
+    for one in (*removals, *asked, *extra):
+        style = _STYLES.get(one["action"], "")
+        why = "asked for" if one["asked"] else "comes with it"
+        rows.append(
+            [
+                Styled(one["action"], style),
+                Styled(f"{one['name']}:{one['arch']}", style),
+                dash(one["old"]),
+                dash(one["new"]),
+                why,
+                dash(one["origin"]),
+            ]
+        )
+    if rows:
+        out.table(_COLUMNS, rows, to_stderr=to_stderr)
+    if summary["confirmed_at"] is not None:
+        say(f"Confirmed by {summary['confirmed_by']} at {exact(summary['confirmed_at'])}")
+    elif summary["needs_confirmation"]:
+        say("It does more than was asked for, so it must be confirmed before it is installed.")
+
+
+def confirm_line(summary: Json) -> str:
+    """Return the command that confirms a plan."""
+    return f"redflag updates confirm {summary['hostname']} {summary['digest']}"

@@ -1,0 +1,151 @@
+"""Everything that can go wrong, as errors that say what happened, what to do and how the process ends.
+
+Guarantees: each error has an exit code and a message for a person; text of a server is in it as it came, and is
+made safe where it is printed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redflag.cli.exit_codes import ExitCode
+
+_NAMED_MAX: Final = 5  # packages or hosts named in one hint
+
+
+class CliError(Exception):
+    """Base of the command line's errors.
+
+    Attributes:
+        exit_code: what the process ends with.
+        message: what went wrong.
+        hints: what to do, one line each.
+    """
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, message: str, hints: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hints = tuple(hints)
+
+
+class UsageRefusedError(CliError):
+    """An option or argument makes no sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class NothingFoundError(CliError):
+    """What was named is not there."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class ServerUnreachableError(CliError):
+    """No server, or none that answers as RedFlag does."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class ConflictError(CliError):
+    """The state of things forbids it."""
+
+    exit_code = ExitCode.CONFLICT
+
+
+class WaitTimedOutError(CliError):
+    """A command did not come to its end in the time given.
+
+    Attributes:
+        command_id: the command; it goes on.
+        state: where it stands.
+    """
+
+    exit_code = ExitCode.TIMED_OUT
+
+    def __init__(self, command_id: str, state: str, timeout_s: float) -> None:
+        super().__init__(
+            f"after {timeout_s:g} s the command is {state}; it goes on",
+            [f"redflag commands show {command_id}"],
+        )
+        self.command_id = command_id
+        self.state = state
+
+
+class ApiProblemError(CliError):
+    """The server refused a request (RFC 9457 problem details).
+
+    Attributes:
+        status: HTTP status.
+        code: the problem's stable code; empty when the answer had none.
+        body: the whole problem.
+    """
+
+    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+        self.status = status
+        self.code = str(body.get("code") or "")
+        self.body = dict(body)
+        detail = str(body.get("detail") or body.get("title") or f"the server answers {status}")
+        if self.code == "host_not_found":
+            detail = detail.partition(";")[0]  # the rest names the REST call that lists hosts
+        super().__init__(f"{detail} ({self.code or status})", hints_for(self.code, body))
+        self.exit_code = exit_code_of(status)
+
+
+def exit_code_of(status: int) -> ExitCode:
+    """Return the exit code for an HTTP status of 400 and above."""
+    if status in (401, 403):
+        return ExitCode.REFUSED
+    if status == 404:  # noqa: PLR2004 - HTTP's number reads best as itself
+        return ExitCode.NOT_FOUND
+    if status in (409, 412, 428):
+        return ExitCode.CONFLICT
+    return ExitCode.USAGE if status < 500 and status != 429 else ExitCode.UNREACHABLE  # noqa: PLR2004
+
+
+_HINTS: Final[Mapping[str, str]] = {
+    "unauthenticated": "give a valid key with --api-key-file, REDFLAG_API_KEY_FILE or REDFLAG_API_KEY",
+    "host_not_found": "redflag hosts list",
+    "command_not_found": "redflag commands list",
+    "plan_not_found": "redflag updates plan HOST --wait",
+    "plan_outdated": "redflag updates plan HOST --wait",
+    "update_not_found": "redflag updates list HOST",
+    "package_ambiguous": "write NAME:ARCH, or name the package manager with --manager",
+    "manager_ambiguous": "name the package manager with --manager",
+    "host_not_active": "redflag hosts show HOST",
+    "nothing_to_do": "redflag updates list HOST",
+    "too_many_pending": "redflag commands list --pending",
+    "no_root_keys": "redflag doctor",
+    "database_unavailable": "redflag doctor",
+    "too_many_waiting": "try again in a moment",
+}
+
+
+def hints_for(code: str, body: Mapping[str, Any]) -> list[str]:
+    """Return what a person can do about a problem, one line each."""
+    if code == "already_pending":
+        existing = body.get("existing")
+        if isinstance(existing, Mapping) and existing.get("id"):
+            return [f"redflag commands show {existing['id']} --wait"]
+    if code in ("not_approved", "confirmation_required"):
+        names = missing_names(body)
+        listed = [f"packages: {names}"] if names else []
+        verb = "updates approve HOST PACKAGES" if code == "not_approved" else "updates confirm HOST"
+        return [*listed, f"redflag {verb}"]
+    if code == "host_ambiguous":
+        hosts = body.get("hosts")
+        if isinstance(hosts, list):
+            return [str(one.get("id")) for one in hosts[:_NAMED_MAX] if isinstance(one, Mapping)]
+    if code == "internal":
+        return [f"the dashboard's log says more; look for {body.get('correlation_id')}"]
+    return [_HINTS[code]] if code in _HINTS else []
+
+
+def missing_names(body: Mapping[str, Any]) -> str:
+    """Return the names in a problem's `missing`, the first few, with a count of the rest."""
+    missing = body.get("missing")
+    if not isinstance(missing, list):
+        return ""
+    names = [str(one.get("name")) for one in missing if isinstance(one, Mapping)]
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return ", ".join(names[:_NAMED_MAX]) + more
