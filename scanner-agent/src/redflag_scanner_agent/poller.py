@@ -86,6 +86,7 @@ class Poller:
         self._clock = clock
         self._fast = fast
         self._manifest_version = manifest_version
+        self._time_given = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll until `stop` is set.
@@ -131,7 +132,8 @@ class Poller:
             RequestRefusedByServerError: a final refusal.
             AgentError: the helper is gone.
         """
-        wait = limits.LONG_POLL_MAX_S if self._fast else 0
+        # The first poll is not held: until its beacon comes the helper has no time to judge anything by.
+        wait = limits.LONG_POLL_MAX_S if self._fast and self._time_given else 0
         began = self._clock.monotonic()
         answer = await self._access.call(
             Call(
@@ -150,6 +152,8 @@ class Poller:
             await self._access.call(Call(method="POST", path="/commands/ack", body=body, tag=Tag.AGENT))
         confirmed = answer.get("confirmed_rseq")
         await self._reporter.confirmed(confirmed if isinstance(confirmed, int) else None)
+        if self._fast and wait == 0 and self._time_given:
+            return 0.0
         if self._fast:
             return cadence.fast_delay(took, bool(commands))
         asked = answer.get("next_poll_s")
@@ -177,6 +181,7 @@ class Poller:
             return
         try:
             named = await self._helper.beacon(strict_json.dumps(beacon))
+            self._time_given = True
             if named is not None and named > self._manifest_version:
                 await self.refresh_manifest()
         except (HelperRefusedError, WireError) as error:

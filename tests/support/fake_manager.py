@@ -1,0 +1,144 @@
+"""A package manager that keeps its world in memory and its effects in a file, and breaks where a test wants it to.
+
+It shares the interface of the real ones (packages/base.py). The effect log is append-only and one line an effect, so
+that a test can count what really happened over any number of processes.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from redflag_scanner_agent.packages.errors import NotAvailableError, PackageManagerError
+from redflag_wire.command_params import PackageRef
+from redflag_wire.report import Outcome
+from redflag_wire.report_bodies import (
+    InstalledItem,
+    InstallResult,
+    Inventory,
+    ManagerCapability,
+    Plan,
+    PlanItem,
+    UpdateItem,
+)
+
+
+@dataclass
+class FakeManager:
+    """A manager named `fake`.
+
+    Attributes:
+        installed: version of each package in place.
+        candidates: version of each package offered.
+        effects: the effect log, None for none.
+        fail_with: raised by the next call of any method.
+        gate: when set, `install` waits for it after it has begun.
+        crash: called in the middle of an installation, after the effect is written.
+    """
+
+    installed: dict[str, str] = field(default_factory=lambda: {"hello": "1.0", "world": "2.0"})
+    candidates: dict[str, str] = field(default_factory=lambda: {"hello": "1.1", "world": "2.1"})
+    effects: Path | None = None
+    name: str = "fake"
+    can_install: bool = True
+    fail_with: PackageManagerError | None = None
+    gate: asyncio.Event | None = None
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    crash: Callable[[], None] | None = None
+    scans: int = 0
+    installs: int = 0
+    probes: int = 0
+    probe_answer: Outcome | None = None
+
+    def capabilities(self) -> ManagerCapability:
+        return ManagerCapability(manager=self.name, can_install=self.can_install, reason=None)
+
+    async def scan(self, *, refresh: bool) -> Inventory:
+        self.scans += 1
+        self._maybe_fail()
+        return Inventory(
+            manager=self.name,
+            scanned_at=datetime.now(UTC),
+            source_age_s=0 if refresh else None,
+            reboot_required=False,
+            updates=[
+                UpdateItem(
+                    manager=self.name,
+                    name=name,
+                    arch="all",
+                    installed=self.installed.get(name),
+                    candidate=candidate,
+                    origin="fake",
+                    suite="stable",
+                    security=False,
+                    state="available",
+                )
+                for name, candidate in sorted(self.candidates.items())
+                if self.installed.get(name) != candidate
+            ],
+        )
+
+    async def plan(self, request: list[PackageRef]) -> Plan:
+        self._maybe_fail()
+        items = []
+        for one in request:
+            if self.candidates.get(one.name) != one.version:
+                raise NotAvailableError(f"{one.name} {one.version} is not offered")
+            items.append(
+                PlanItem(
+                    name=one.name,
+                    arch=one.arch,
+                    old=self.installed.get(one.name),
+                    new=one.version,
+                    origin="fake",
+                    action="upgrade" if one.name in self.installed else "install",
+                )
+            )
+        return Plan(manager=self.name, request=request, items=items)
+
+    async def install(self, plan: Plan, on_step: Callable[[str], None]) -> InstallResult:
+        self._maybe_fail()
+        self.installs += 1
+        on_step("install")
+        self.began.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        for item in plan.items:
+            self._effect(item)
+            if self.crash is not None:
+                self.crash()
+        return InstallResult(
+            manager=self.name,
+            items=[
+                InstalledItem(name=item.name, arch=item.arch, old=item.old, new=item.new, ok=True)
+                for item in plan.items
+            ],
+            exit_code=0,
+            stdout="done\n",
+            stderr="",
+            duration_ms=1,
+        )
+
+    async def probe(self, plan: Plan) -> Outcome:
+        self.probes += 1
+        self._maybe_fail()
+        if self.probe_answer is not None:
+            return self.probe_answer
+        done = [item for item in plan.items if self.installed.get(item.name) == item.new]
+        if len(done) == len(plan.items):
+            return Outcome.SUCCEEDED
+        return Outcome.PARTIAL if done else Outcome.FAILED
+
+    def _maybe_fail(self) -> None:
+        if self.fail_with is not None:
+            error, self.fail_with = self.fail_with, None
+            raise error
+
+    def _effect(self, item: PlanItem) -> None:
+        assert item.new is not None
+        self.installed[item.name] = item.new
+        if self.effects is not None:
+            with self.effects.open("a") as log:
+                log.write(json.dumps({"package": item.name, "version": item.new}) + "\n")
