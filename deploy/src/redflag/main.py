@@ -4,6 +4,8 @@ What a command needs is imported when it runs: `redflag up` does not load the co
 round.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +15,10 @@ from cyclopts import App, Parameter
 from redflag.up.data_dir import default_data_dir
 from redflag.up.options import Options
 from redflag.up.reporter import LogFormat
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+STACK_SETTING = "REDFLAG_DEBUG"
 
 app = App(
     name="redflag",
@@ -67,11 +73,25 @@ def up(
 
 def main() -> None:
     """Run the command line; the process ends with the command's exit code."""
-    if sys.argv[1:2] != ["up"]:
-        from redflag.cli.app import register  # noqa: PLC0415 - see the module's docstring
+    try:
+        if sys.argv[1:2] != ["up"]:
+            from redflag.cli.app import register  # noqa: PLC0415 - see the module's docstring
 
-        register(app)
-    sys.exit(app())
+            register(app)
+        code = app()
+    except KeyboardInterrupt:
+        # Before a command could say how it wants to be stopped, there is nothing to stop.
+        code = EXIT_INTERRUPTED
+    except Exception as error:  # the last line of defence: a person gets a line, not a stack
+        if os.environ.get(STACK_SETTING):
+            raise
+        reason = (str(error).strip().splitlines() or [""])[0]
+        sys.stderr.write(
+            f"redflag: this should not happen: {type(error).__name__}: {reason} "
+            f"({STACK_SETTING}=1 shows where)\n"
+        )
+        code = EXIT_FAILED
+    sys.exit(code)
 
 
 if __name__ == "__main__":
