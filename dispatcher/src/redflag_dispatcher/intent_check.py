@@ -55,7 +55,7 @@ class RequestedCommand:
 
     command: UUID
     agent: UUID
-    intent: UUID
+    intent: UUID | None
     kind: str
     params: Mapping[str, object]
 

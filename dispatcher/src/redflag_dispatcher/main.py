@@ -13,7 +13,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID
 
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
@@ -30,6 +29,7 @@ from redflag_dispatcher.announce import BeaconAnnouncer, ManifestAnnouncer
 from redflag_dispatcher.auth_service import AuthService
 from redflag_dispatcher.enrolment import Enrolments
 from redflag_dispatcher.errors import KeySetError
+from redflag_dispatcher.identifiers import Identifiers
 from redflag_dispatcher.ingest import Ingest
 from redflag_dispatcher.keys import KeyRing, check_keys, load_signing_keys, pinned_roots, walk_chain
 from redflag_dispatcher.metrics import Metrics
@@ -54,7 +54,6 @@ from redflag_store.engine import DatabaseUrlRefusedError, open_engine, sessions
 from redflag_store.listen import Listener
 from redflag_store.queries.keys import manifest_chain
 from redflag_wire.clock import Clock, SystemClock
-from redflag_wire.ids import new_id
 
 PROGRAM = "dispatcher"
 REQUESTED_CHANNEL = "redflag_requested"
@@ -124,7 +123,7 @@ class Dispatcher:
         self._registry = registry
         self._readiness = Readiness()
         self._wakes = Wakes()
-        self._new_id: Callable[[], UUID] = partial(new_id, clock)
+        self._new_id = Identifiers(clock)
         self._keys = load_signing_keys(settings.keys_dir)
         self._rootfp = pinned_roots(settings.root_fingerprint, settings.keys_dir)
         self._database_url = settings.dispatcher_database_url

@@ -7,8 +7,9 @@ journal. Two relays share the rows by SKIP LOCKED.
 """
 
 import random
-from collections.abc import Callable
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from nats.aio.client import Client
@@ -77,8 +78,10 @@ class Relay:
         rows = await self.claim()
         if not rows:
             return False
+        # Before publishing: a store wiped in between then shows as another incarnation, never the other way round.
+        created = self._streams.all_created()
         answers = await self.publish(rows)
-        await self.mark(rows, answers)
+        await self.mark(rows, answers, created)
         return len(rows) == self._batch
 
     async def claim(self) -> list[DueRow]:
@@ -110,8 +113,19 @@ class Relay:
             ]
         )
 
-    async def mark(self, rows: list[DueRow], answers: list[PubAck | PublishError]) -> None:
-        """Write what the broker said, and wake the agents whose commands it holds."""
+    async def mark(
+        self,
+        rows: list[DueRow],
+        answers: list[PubAck | PublishError],
+        created: Mapping[int, datetime],
+    ) -> None:
+        """Write what the broker said, and wake the agents whose commands it holds.
+
+        Args:
+            rows: that were published.
+            answers: one for each.
+            created: which incarnation each shard's stream was when the publishing began.
+        """
         published: list[PublishedRow] = []
         put_off: list[PutOffRow] = []
         now = self._clock.now()
@@ -123,8 +137,7 @@ class Relay:
                     found = await self._streams.message_at(row.agent_id, answer.seq)
                     stored = found == message_id(str(row.command_id), row.n)
                 if stored:
-                    created = self._streams.created(row.shard)
-                    published.append(PublishedRow(row.command_id, row.n, created, answer.seq))
+                    published.append(PublishedRow(row.command_id, row.n, created.get(row.shard), answer.seq))
                 else:
                     put_off.append(PutOffRow(row.command_id, row.n, row.n + 1, now, "duplicate_not_stored"))
             else:
@@ -149,11 +162,9 @@ class Relay:
         await self._streams.wake(row.agent_id for row in rows if row.command_id in marked)
 
     def _tell(self, rows: list[DueRow], published: list[PublishedRow], put_off: list[PutOffRow]) -> None:
-        if published:
-            ops = sorted({str(row.op) for row in rows if row.op is not None})
-            _log.info(
-                "relay.published", count=len(published), ops=ops[:10], op=ops[0] if len(ops) == 1 else None
-            )
+        marked = {row.command_id for row in published}
+        for op, count in Counter(row.op for row in rows if row.command_id in marked).items():
+            _log.info("relay.published", op=None if op is None else str(op), count=count)
         if put_off:
             _log.warning("relay.put_off", count=len(put_off), reason=put_off[0].error)
 

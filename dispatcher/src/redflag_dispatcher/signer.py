@@ -181,7 +181,7 @@ class Signer:
         return intent
 
     def _make(self, row: RequestedRow, intent: CheckedIntent, agent: AgentRow, now: datetime) -> SignedRow:
-        wanted = RequestedCommand(row.id, row.agent_id, intent.intent.intent, row.kind, row.params)
+        wanted = RequestedCommand(row.id, row.agent_id, row.intent_id, row.kind, row.params)
         kind = check_command(intent, wanted, now=now)
         key = self._ring.keys.command
         try:

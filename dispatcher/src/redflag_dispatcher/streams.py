@@ -48,7 +48,7 @@ class Streams:
         self._created: dict[int, datetime] = {}
 
     async def refresh(self) -> Mapping[int, datetime]:
-        """Ask when each command stream was made; remembered for ``created``.
+        """Ask when each command stream was made; remembered for ``all_created``.
 
         Raises:
             redflag_broker_config.errors.BrokerConfigError: a stream is not there, or no answer.
@@ -58,9 +58,9 @@ class Streams:
             self._created[shard] = parse_created(info["created"])
         return dict(self._created)
 
-    def created(self, shard: int) -> datetime | None:
-        """Return when this shard's stream was made, as last asked; None before the first answer."""
-        return self._created.get(shard)
+    def all_created(self) -> Mapping[int, datetime]:
+        """Return when each shard's stream was made, as last asked; empty before the first answer."""
+        return dict(self._created)
 
     async def message_at(self, agent: UUID, seq: int) -> str | None:
         """Return the id of the message that lies at this place of the agent's stream, None when nothing does."""

@@ -40,7 +40,7 @@ _LOST = """
 WITH lost AS (
     SELECT o.command_id FROM outbox o JOIN command c ON c.id = o.command_id
     WHERE o.shard = $1 AND o.published_at IS NOT NULL AND c.state = 'queued' AND c.exp >= $4
-      AND (o.stream_created_at IS DISTINCT FROM $2 OR o.published_at < $2)
+      AND o.stream_created_at IS DISTINCT FROM $2
     ORDER BY o.command_id LIMIT $5 FOR UPDATE OF o SKIP LOCKED
 )
 UPDATE outbox o SET n = o.n + 1, published_at = NULL, claimed_until = NULL, due_at = $3, stream_seq = NULL,
