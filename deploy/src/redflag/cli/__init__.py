@@ -1,1 +1,1 @@
-"""The operators' command line. It speaks REST to the dashboard and nothing else, `broker check` and `doctor` aside."""
+"""The operators' command line: speaks REST to the dashboard and nothing else."""

@@ -27,7 +27,5 @@ def register(app: App) -> None:
     app.help_epilogue = exit_codes.HELP
     for name, text in _GROUPS.items():
         app.command(f"redflag.cli.{name}:app", name=name, help=text)
-    for name in _SINGLE:
-        app.command(
-            f"redflag.cli.{name}:{name}", name=name, help=_SINGLE[name], help_epilogue=exit_codes.HELP
-        )
+    for name, text in _SINGLE.items():
+        app.command(f"redflag.cli.{name}:{name}", name=name, help=text, help_epilogue=exit_codes.HELP)

@@ -87,13 +87,15 @@ async def differences(common: Common) -> list[Difference]:
         async with asyncio.timeout(CHECK_DEADLINE_S):
             return await check(client, varz=await _varz(broker.monitor_url))
     except (ApiError, ApiTimeoutError, TimeoutError) as error:
-        raise _Unanswered(last[0] if last else str(error) or "no answer in time") from None
+        raise UnansweredError(last[0] if last else str(error) or "no answer in time") from None
     finally:
         async with asyncio.timeout(CLOSE_DEADLINE_S):
             await client.close()
 
 
-class _Unanswered(CliError):
+class UnansweredError(CliError):
+    """The broker is there and does not answer what it is asked."""
+
     exit_code = ExitCode.UNREACHABLE
 
     def __init__(self, reason: str) -> None:
@@ -109,7 +111,7 @@ async def _varz(monitor_url: str | None) -> dict[str, Any] | None:
                 found = await answer.json(content_type=None)
     except (TimeoutError, aiohttp.ClientError, ValueError) as error:
         raise ServerUnreachableError(
-            f"the broker's monitoring at {monitor_url} cannot be read: {error or 'no answer in time'}",
+            f"the broker's monitoring at {monitor_url} cannot be read: {str(error) or 'no answer in time'}",
             ["redflag doctor"],
         ) from None
     return found if isinstance(found, dict) else {}

@@ -100,7 +100,7 @@ def show(
         code = ExitCode.DONE
         if waiting.wait:
             if not found["ended"]:
-                found = await follow(session.api, out, found, timeout_s=waiting.timeout)
+                found = await follow(session.api, out, found, timeout_s=waiting.timeout_s)
             code = outcome(found)
         if envelope:
             if found["envelope"] is None:

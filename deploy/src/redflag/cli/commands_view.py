@@ -43,7 +43,7 @@ async def conclude(session: Session, command: Json, waiting: Waiting) -> ExitCod
     """
     out = session.out
     if waiting.wait:
-        command = await follow(session.api, out, command, timeout_s=waiting.timeout)
+        command = await follow(session.api, out, command, timeout_s=waiting.timeout_s)
         code = outcome(command)
     else:
         code = ExitCode.DONE

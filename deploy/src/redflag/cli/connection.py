@@ -188,7 +188,7 @@ class _BrokenError(ServerUnreachableError):
 
 def _reason(error: Exception) -> str:
     reason = getattr(error, "strerror", None) or getattr(getattr(error, "os_error", None), "strerror", None)
-    return str(reason or error or type(error).__name__)
+    return str(reason or str(error) or type(error).__name__)
 
 
 def _texts(query: Mapping[str, object]) -> dict[str, str]:

@@ -1,22 +1,25 @@
-"""What the exit code of a command means; scripts may depend on it."""
+"""What the process ends with, for scripts: a code never changes its meaning."""
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The closed list."""
+    """The exit codes. When you add one, add it to `HELP` and to README.md."""
 
-    OK = 0
-    FAILED = 1  # the operation failed on a host, or something unforeseen did
-    USAGE = 2  # the command line is wrong
-    NOT_FOUND = 3  # no such host, command, plan or update
-    UNREACHABLE = 4  # no answer from the server, or one that says it cannot work now
-    REFUSED = 5  # no key, a wrong one, or one that may not do this
-    CONFLICT = 6  # already under way, not approved, not confirmed, outdated, nothing to do
-    TIMED_OUT = 7  # `--wait` ended before the operation did
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    UNREACHABLE = 4
+    REFUSED = 5
+    CONFLICT = 6
+    TIMED_OUT = 7
+    INTERRUPTED = 130  # as shells report Ctrl-C
+    PIPE_CLOSED = 141  # as shells report a reader that went away, for example head
 
 
-HELP = """
-Exit codes: 0 done, 1 failed on a host, 2 wrong use, 3 not found, 4 server not reached, 5 refused, 6 conflict,
-7 timed out while waiting.
-"""
+HELP = (
+    "Exit codes: 0 done, 1 failed on a host or a check found a fault, 2 wrong use, 3 not found, "
+    "4 server not reached, 5 refused, 6 conflict, 7 timed out waiting, 130 Ctrl-C."
+)
+"""One line for --help."""

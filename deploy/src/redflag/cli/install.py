@@ -81,7 +81,7 @@ async def _new_plan(
     session: Session, host: str, wanted: Sequence[Package], manager: str | None, waiting: Waiting
 ) -> tuple[Json, Json]:
     command = await ask_for_plan(session, host, wanted, manager, join=True)
-    return await plan_of(session, command, waiting.timeout)
+    return await plan_of(session, command, waiting.timeout_s)
 
 
 async def _ask(session: Session, plan: Json, entry: Json, waiting: Waiting) -> Json:

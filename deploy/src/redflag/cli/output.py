@@ -1,99 +1,153 @@
-"""Prints results: tables for people, stable JSON for scripts; progress and remarks on standard error only.
+"""What the person or script gets to see: answers on standard output, everything else on standard error.
 
-Guarantees: standard output holds the result and nothing else; with `--format json` it is exactly one JSON
-document, ASCII only, so that no byte of it can steer a terminal; tables have no colour and no cut columns when
-they do not go to a terminal.
+Guarantees: every text goes through `terminal_text` and none is read as markup; with `json` standard output holds
+one JSON document in ASCII and nothing else; without a terminal there is no colour, nothing is cut and nothing
+is wrapped.
 """
 
 import json
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from redflag.cli.options import Format
-from redflag.cli.terminal import block, line
+from redflag.cli.problems import CliError
+from redflag.cli.terminal_text import one_line, safe
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
-_PIPE_WIDTH: Final = 100_000  # columns; a table in a pipe is as wide as its content
+UNLIMITED: Final = 1_000_000  # columns: wider than any table, so that none is cut
 
 
-def print_json(value: object) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+@dataclass(frozen=True)
+class Column:
+    """A table's column.
+
+    Attributes:
+        title: its heading.
+        whole: never broken into lines: ids and names one copies.
+        right: figures.
+    """
+
+    title: str
+    whole: bool = False
+    right: bool = False
 
 
-def console() -> "Console":
-    """The console for tables on standard output."""
-    from rich.console import Console  # noqa: PLC0415 - slow to import, and JSON needs none
+@dataclass(frozen=True)
+class Styled:
+    """A cell in a style of its own."""
 
-    terminal = sys.stdout.isatty()
-    return Console(
-        file=sys.stdout,
-        width=None if terminal else _PIPE_WIDTH,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        no_color=None if terminal else True,
-    )
+    text: str
+    style: str
 
 
-def styled(text: object, style: str = "") -> "Text":
-    """One line of text, made safe, in a style."""
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    return Text(line(text), style=style)
+Cell = str | Styled
 
 
-def print_line(text: object, style: str = "") -> None:
-    """Print one line, made safe."""
-    console().print(styled(text, style), soft_wrap=True)
-
-
-def print_block(text: str) -> None:
-    """Print text of several lines, made safe."""
-    sys.stdout.write(block(text).rstrip("\n") + "\n")
-
-
-def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str, right: Sequence[str] = ()
-) -> None:
-    """Print a table.
+class Output:
+    """Prints.
 
     Args:
-        columns: the headings.
-        rows: cells as text or as made by `styled`.
-        empty: what to say when there are no rows.
-        right: headings of columns whose figures stand at the right.
+        stdout: for answers.
+        stderr: for progress, remarks and errors.
+        form: table or json.
     """
-    if not rows:
-        print_line(empty)
-        return
-    from rich.table import Table  # noqa: PLC0415 - as above
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(
-            column, justify="right" if column in right else "left", overflow="fold", no_wrap=False
+    def __init__(self, stdout: TextIO, stderr: TextIO, form: Format) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+        self.form = form
+        self.goes_on: str | None = None  # what to say when Ctrl-C ends the waiting, not the work
+
+    @property
+    def as_json(self) -> bool:
+        """Whether a script reads."""
+        return self.form is Format.JSON
+
+    def json(self, value: object) -> None:
+        """Print an answer as JSON."""
+        self.stdout.write(json.dumps(value, indent=2) + "\n")
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Print lines of an answer."""
+        self._console(self.stdout).print(Text(safe(text), style=style), soft_wrap=True)
+
+    def raw(self, text: str) -> None:
+        """Print what a host printed, made safe, with one newline at its end."""
+        self.stdout.write(safe(text).rstrip("\n") + "\n")
+
+    def note(self, text: str) -> None:
+        """Print a remark that is not part of the answer."""
+        self.stderr.write(safe(text) + "\n")
+
+    def empty(self, text: str) -> None:
+        """Say that there is nothing; a script that reads a table gets no line at all."""
+        if self.stdout.isatty():
+            self.say(text)
+        else:
+            self.note(text)
+
+    def footer(self, text: str) -> None:
+        """Print a line below a table, for people only."""
+        if self.stdout.isatty():
+            self.say(text)
+
+    def error(self, error: CliError) -> None:
+        """Say what went wrong and what to do."""
+        console = self._console(self.stderr)
+        console.print(Text(f"redflag: {safe(error.message)}", style="red"), soft_wrap=True)
+        for hint in error.hints:
+            console.print(Text(f"  {safe(hint)}"), soft_wrap=True)
+
+    def table(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, to_stderr: bool = False
+    ) -> None:
+        """Print a table."""
+        stream = self.stderr if to_stderr else self.stdout
+        terminal = stream.isatty()
+        made = Table(box=SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
+        for column in columns:
+            made.add_column(
+                column.title,
+                justify="right" if column.right else "left",
+                no_wrap=column.whole or not terminal,
+                overflow="fold",
+            )
+        for row in rows:
+            made.add_row(*(_text(cell) for cell in row))
+        console = self._console(stream)
+        if terminal:
+            console.print(made)
+            return
+        with console.capture() as captured:
+            console.print(made)
+        stream.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
+
+    def fields(self, rows: Sequence[tuple[str, Cell]]) -> None:
+        """Print names and values, one a line."""
+        width = max((len(one_line(name)) for name, _ in rows), default=0)
+        console = self._console(self.stdout)
+        for name, cell in rows:
+            console.print(Text(f"{one_line(name):<{width}}  ").append_text(_text(cell)), soft_wrap=True)
+
+    def _console(self, stream: TextIO) -> Console:
+        terminal = stream.isatty()
+        return Console(
+            file=stream,
+            force_terminal=terminal,
+            no_color=None if terminal else True,
+            width=None if terminal else UNLIMITED,
+            markup=False,
+            highlight=False,
+            emoji=False,
         )
-    for row in rows:
-        table.add_row(*(styled(cell) if isinstance(cell, str) else cell for cell in row))
-    console().print(table)
 
 
-def remark(text: str) -> None:
-    """Say something beside the result, on standard error."""
-    sys.stderr.write(line(text) + "\n")
-
-
-def shown_of(found: dict[str, Any], noun: str) -> None:
-    """Say when a list was cut."""
-    if found.get("next") is not None:
-        remark(f"{len(found['items'])} of {found['total']} {noun} shown; --limit shows more")
-
-
-def is_json(wanted: Format) -> bool:
-    """Whether results go to a script."""
-    return wanted is Format.JSON
+def _text(cell: Cell) -> Text:
+    if isinstance(cell, Styled):
+        return Text(one_line(cell.text), style=cell.style)
+    return Text(one_line(cell))

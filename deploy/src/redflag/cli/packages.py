@@ -5,10 +5,21 @@ from typing import Any, Final
 
 from redflag.cli.problems import UsageRefusedError
 
-_ARCHITECTURES: Final = frozenset(
-    "all amd64 arm64 armel armhf i386 loong64 mips64el mipsel ppc64el riscv64 s390x "
-    "x86_64 aarch64 noarch i686 ppc64le any".split()
+_DEBIAN: Final = (
+    "all",
+    "any",
+    "amd64",
+    "arm64",
+    "armel",
+    "armhf",
+    "i386",
+    "mips64el",
+    "ppc64el",
+    "riscv64",
+    "s390x",
 )
+_RPM: Final = ("noarch", "x86_64", "aarch64", "i686", "ppc64le")
+_ARCHITECTURES: Final = frozenset((*_DEBIAN, *_RPM))
 
 Package = dict[str, Any]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from redflag.cli.connection import Json
-from redflag.cli.output import Column, Output, Styled
+from redflag.cli.output import Cell, Column, Output, Styled
 from redflag.cli.words import dash, exact
 
 _COLUMNS = (
@@ -50,7 +50,7 @@ def show_plan(out: Output, plan: Json, summary: Json, *, to_stderr: bool = False
     say(f"Plan for {summary['hostname']} ({plan['manager']}): {sentence(plan['items'])}")
     say(f"Digest {plan['digest']}")
     removals, asked, extra = sections(plan["items"])
-    rows = []
+    rows: list[list[Cell]] = []
     for one in (*removals, *asked, *extra):
         style = _STYLES.get(one["action"], "")
         why = "asked for" if one["asked"] else "comes with it"

@@ -67,7 +67,7 @@ def run_alone(common: Common, work: Callable[[Output], Awaitable[ExitCode]]) -> 
     except KeyboardInterrupt:
         out.note(out.goes_on or "Interrupted.")
         return ExitCode.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last line of defence
+    except Exception as error:  # the last line of defence
         out.note(f"redflag: this should not happen: {type(error).__name__}: {one_line(error)}")
         out.note("  please report it; REDFLAG_TRACEBACK=1 shows where")
         if os.environ.get("REDFLAG_TRACEBACK"):

@@ -1,7 +1,7 @@
-"""Text from hosts and servers, made safe to print on a terminal.
+r"""Text from hosts and servers, made safe to print on a terminal.
 
 Guarantees: what comes out moves no cursor, changes no colour or title, opens no link, reverses no reading order
-and hides nothing. Characters that could are shown as what they are, for example `\\x1b`. Everything can be
+and hides nothing. Characters that could are shown as what they are, for example `\x1b`. Everything can be
 encoded as UTF-8. Newline and tab pass through `safe` and not through `one_line`.
 """
 

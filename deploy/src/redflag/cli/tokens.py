@@ -1,20 +1,18 @@
 """`redflag tokens`: letting hosts in."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes, listing
 from redflag.cli.connection import Json
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.options import COMMON, ROWS, Common, Rows, Seconds
+from redflag.cli.options import COMMON, ROWS, Common, Rows, parse_duration
 from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.problems import ConflictError, UsageRefusedError
 from redflag.cli.run import Session, run
 from redflag.cli.words import ago, dash, exact, pairs
-
-DAY_S: Final = 24 * 3600
 
 app = App(name="tokens", help="Tokens that let hosts in.", help_epilogue=exit_codes.HELP)
 
@@ -51,9 +49,7 @@ def parse_tags(texts: Sequence[str]) -> dict[str, str]:
 def create(
     *,
     seats: Annotated[int, Parameter(help="How many hosts it lets in.")] = 1,
-    expires: Annotated[
-        Seconds, Parameter(help="How long it works, for example 90m, 24h, 7d. [default: 24h]")
-    ] = DAY_S,
+    expires: Annotated[str, Parameter(help="How long it works, for example 90m, 24h, 7d.")] = "24h",
     note: Annotated[str | None, Parameter(help="What it is for.")] = None,
     tag: Annotated[
         tuple[str, ...], Parameter(negative="", help="NAME=VALUE for the hosts that join; may be repeated.")
@@ -63,7 +59,12 @@ def create(
     """Make a token; its secret is shown this once."""
 
     async def work(session: Session) -> ExitCode:
-        body = {"seats": seats, "expires_in_s": expires, "note": note, "tags": parse_tags(tag) or None}
+        body = {
+            "seats": seats,
+            "expires_in_s": parse_duration(expires, "--expires"),
+            "note": note,
+            "tags": parse_tags(tag) or None,
+        }
         answer = await session.api.post("/enrollment-tokens", body)
         out = session.out
         if answer["token"] is None:

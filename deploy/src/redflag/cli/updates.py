@@ -169,7 +169,7 @@ def plan(
         if not waiting.wait:
             out.json(command) if out.as_json else say_asked(out, command)
             return ExitCode.DONE
-        found, summary = await plan_of(session, command, waiting.timeout)
+        found, summary = await plan_of(session, command, waiting.timeout_s)
         if out.as_json:
             out.json(found)
             return ExitCode.DONE

@@ -1,133 +1,101 @@
-"""Follows a command to its end, with a line of progress on standard error.
+"""Following a command to its end with the API's long wait.
 
-The server answers as soon as the command moves; a server that is away for a while is asked again until the time
-is over, because what was asked for goes on without it.
+Guarantees: it ends after `timeout_s` and one request's deadline, whatever happens; the server is asked at most
+once a second while nothing changes; a server that is away for a while, for example because it is restarted,
+does not end the waiting.
 """
 
-import sys
+import asyncio
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
 
-from redflag.cli.client import Client, segment
-from redflag.cli.errors import CliError
+from redflag.cli.connection import Api, Json
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.output import remark
-from redflag.cli.terminal import line
-from redflag.cli.words import span, state
+from redflag.cli.output import Output
+from redflag.cli.problems import ApiProblemError, ServerUnreachableError, WaitTimedOutError
+from redflag.cli.progress import Progress
+from redflag.cli.words import WAITS_FOR, spell
 
-ASK_S: Final = 20.0  # longest single question; the progress line is renewed in between
-ASK_ON_TERMINAL_S: Final = 1.0
-MARGIN_S: Final = 15.0  # what the network may take on top
-TRY_AGAIN_S: Final = 1.0
-LONGEST_S: Final = {"scan": 900, "dry_run_update": 900, "install_updates": 7200}
-"""Seconds to wait for a kind when nothing else is said."""
+LONG_WAIT_S: Final = 50.0  # below the API's own bound of 55
+PAUSE_S: Final = 1.0  # between two questions when the answer came at once
+AWAY_MAX_S: Final = 120.0  # how long a server may be away before the waiting ends
 
-_WAITS_FOR: Final = {
-    "requested": "the signer",
-    "signed": "the broker",
-    "queued": "the host to take it",
-    "delivered": "the host to begin",
-    "running": "the host to finish",
-    "cancelling": "the host's word",
-}
+_GOOD_RESULTS: Final = (None, "succeeded", "succeeded_pending_reboot")
 
 
-class Progress:
-    """One line that is renewed on a terminal, or one line per state elsewhere."""
+@dataclass(frozen=True)
+class Pace:
+    """The clock of the waiting.
 
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._last = ""
-        self._width = 0
+    Attributes:
+        monotonic: seconds of a clock that never jumps.
+        sleep: pauses for some seconds.
+    """
 
-    @property
-    def ask_s(self) -> float:
-        """How long one question may take for the line to stay fresh."""
-        return ASK_ON_TERMINAL_S if self._terminal else ASK_S
-
-    def show(self, command: dict[str, Any], elapsed_s: float) -> None:
-        """Show where the command stands."""
-        now = command["state"]
-        text = f"{state(command['kind'])} on {command['hostname']}: {state(now)}"
-        if now in _WAITS_FOR:
-            text += f", waits for {_WAITS_FOR[now]}"
-        if self._terminal:
-            full = f"{text} ({span(elapsed_s)})"
-            sys.stderr.write("\r" + line(full).ljust(self._width))
-            self._width = len(full)
-            sys.stderr.flush()
-        elif text != self._last:
-            remark(text)
-        self._last = text
-
-    def done(self) -> None:
-        """Leave the line as it is."""
-        if self._terminal and self._last:
-            sys.stderr.write("\n")
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-def follow(
-    client: Client,
-    command: dict[str, Any],
-    timeout_s: float | None,
-    *,
-    monotonic: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, Any]:
-    """Follow a command until it has an end; return it whole.
+_REAL: Final = Pace()
 
-    Args:
-        client: where to ask.
-        command: as the API answered.
-        timeout_s: seconds to wait at most; None for what suits its kind.
-        monotonic: the clock.
-        sleep: between tries while the server is away.
+
+async def follow(api: Api, out: Output, command: Json, *, timeout_s: float, pace: Pace = _REAL) -> Json:
+    """Wait until a command has come to its end; return it whole.
 
     Raises:
-        CliError: with TIMED_OUT; or what the server refuses for good.
+        WaitTimedOutError: it has no end in time.
+        CliError: the server refused, or was away for too long.
     """
-    longest = LONGEST_S.get(command["kind"], LONGEST_S["scan"]) if timeout_s is None else timeout_s
-    began = monotonic()
-    progress = Progress()
-    path = f"/commands/{segment(command['id'])}"
-    away: CliError | None = None
-    try:
-        while True:
-            elapsed = monotonic() - began
-            progress.show(command, elapsed)
-            if command["ended"] and "events" in command:
-                return command
-            left = longest - elapsed
-            if left <= 0:
-                raise _timed_out(command, longest, away)
-            wait = 0.0 if command["ended"] else min(progress.ask_s, left)
-            try:
-                command = client.get(
-                    path, timeout_s=wait + MARGIN_S, wait=round(wait, 1), after_state=command["state"]
-                )
-                away = None
-            except CliError as error:
-                if error.exit_code is not ExitCode.UNREACHABLE:
-                    raise
-                away = error
-                sleep(min(TRY_AGAIN_S, max(left, 0.0)))
-    finally:
-        progress.done()
-
-
-def _timed_out(command: dict[str, Any], longest: float, away: CliError | None) -> CliError:
-    if away is not None:
-        return away
-    return CliError(
-        f"command {command['id']} is still {state(command['state'])} after {span(longest)}",
-        ExitCode.TIMED_OUT,
-        hint=f"it goes on; follow it with `redflag commands show {command['id']}`",
-        code="timed_out",
-        data={"command": command},
+    command_id = str(command["id"])
+    out.goes_on = (
+        f"\nThe command goes on without you. Follow it with:\n  redflag commands show {command_id} --wait"
     )
+    progress = Progress(out.stderr, pace.monotonic)
+    async with progress.moving():
+        found = await _until_end(api, command, progress, timeout_s, pace)
+    out.goes_on = None
+    return found
 
 
-def exit_code_of(command: dict[str, Any]) -> ExitCode:
-    """What a command that has an end means for a script."""
-    return ExitCode.OK if command["state"] == "succeeded" else ExitCode.FAILED
+async def _until_end(api: Api, command: Json, progress: Progress, timeout_s: float, pace: Pace) -> Json:
+    command_id, state = str(command["id"]), str(command.get("state"))
+    until = pace.monotonic() + timeout_s
+    away_since: float | None = None
+    while True:
+        progress.show(_standing(command, state) if away_since is None else "the server is away; trying again")
+        asked_at = pace.monotonic()
+        left = until - asked_at
+        if left <= 0:
+            raise WaitTimedOutError(command_id, state, timeout_s)
+        wait_s = round(min(LONG_WAIT_S, left), 3) if away_since is None else 0
+        try:
+            found = await api.get(
+                f"/commands/{command_id}", {"wait": wait_s, "after_state": state}, wait_s=wait_s
+            )
+        except (ServerUnreachableError, ApiProblemError) as error:
+            if error.exit_code is not ExitCode.UNREACHABLE:
+                raise
+            away_since = asked_at if away_since is None else away_since
+            if pace.monotonic() - away_since > AWAY_MAX_S:
+                raise
+            await pace.sleep(PAUSE_S)
+            continue
+        if found.get("ended"):
+            return found
+        moved = found.get("state") != state
+        command, state, away_since = found, str(found.get("state")), None
+        if not moved and pace.monotonic() - asked_at < PAUSE_S:
+            await pace.sleep(PAUSE_S)
+
+
+def _standing(command: Json, state: str) -> str:
+    host = command.get("hostname") or "host"
+    return f"{host}: {spell(command.get('kind'))}: {WAITS_FOR.get(state, spell(state))}"
+
+
+def outcome(command: Json) -> ExitCode:
+    """Return the exit code for a command that has come to its end."""
+    good = command.get("state") == "succeeded" and command.get("result") in _GOOD_RESULTS
+    return ExitCode.DONE if good else ExitCode.FAILED

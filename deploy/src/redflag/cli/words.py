@@ -1,92 +1,110 @@
-"""How states, times and sizes are written for people. Pure."""
+"""States, times and sizes as people read them. Pure.
+
+Colour is never alone: it goes with a word that says the same.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from redflag.cli.terminal import line
+_STYLES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("active", "succeeded", "updated", "ok", "installed", "approved"), "green"),
+    **dict.fromkeys(
+        ("running", "installing", "checking_dependencies", "delivered", "cancelling"), "bright_blue"
+    ),
+    **dict.fromkeys(("attention", "warning", "held", "pending_dependencies", "expired"), "yellow"),
+    **dict.fromkeys(("failed", "rejected", "revoked", "quarantined", "critical", "error"), "red"),
+    **dict.fromkeys(("unknown", "parked"), "magenta"),
+}
 
-STYLES: Final[Mapping[str, str]] = {
-    # Colour only supports the word, it never stands alone.
-    "active": "green", "succeeded": "green", "updated": "green", "approved": "cyan", "ok": "green",
-    "requested": "dim", "signed": "dim", "queued": "dim", "pending": "", "delivered": "blue",
-    "running": "blue", "installing": "blue", "checking_dependencies": "blue",
-    "cancelling": "yellow", "held": "yellow", "attention": "yellow", "warning": "yellow", "quarantined": "yellow",
-    "failed": "red", "rejected": "red", "expired": "red", "parked": "red", "error": "red", "critical": "red",
-    "revoked": "red", "unknown": "magenta",
-}  # fmt: skip
-"""State -> rich style."""
+_STEPS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_KIB: Final = 1024
+_SECOND_MS: Final = 1000
 
-_MINUTE: Final = 60
-_HOUR: Final = 3600
-_DAY: Final = 86400
+WAITS_FOR: Final[Mapping[str, str]] = {
+    "requested": "asked for; waits for the dispatcher to sign it",
+    "signed": "signed; waits for the broker",
+    "queued": "on its way; waits for the host",
+    "delivered": "the host has it",
+    "running": "the host works on it",
+    "cancelling": "being cancelled",
+}
+"""What a command that has no end yet waits for."""
 
 
-def parse_time(text: str | None) -> datetime | None:
-    """A time of the API; None for none, or for one that cannot be read."""
-    if not text:
-        return None
+def style_of(state: object) -> str:
+    """Return the style that goes with a state's word; empty for a plain one."""
+    return _STYLES.get(str(state), "")
+
+
+def spell(state: object) -> str:
+    """Return a state's name as words."""
+    return str(state).replace("_", " ")
+
+
+def parse_time(text: object) -> datetime | None:
+    """Return a time of the API; None for none, and for what is no time with a zone."""
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(str(text))
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found if found.tzinfo is not None else None
 
 
-def ago(text: str | None, now: datetime) -> str:
-    """How long ago, in one unit: `12 min ago`; `in 3 h` for what is to come; `never` for none."""
+def ago(text: object, now: datetime) -> str:
+    """Return how long ago a time of the API was (or how long it is until then); `never` for none."""
     at = parse_time(text)
     if at is None:
-        return "never"
+        return "never" if text is None else str(text)
     seconds = (now - at).total_seconds()
-    words = span(abs(seconds))
-    return f"{words} ago" if seconds >= 0 else f"in {words}"
+    if abs(seconds) < 1:
+        return "now"
+    return f"{duration(seconds)} ago" if seconds > 0 else f"in {duration(-seconds)}"
 
 
-def span(seconds: float) -> str:
-    """A duration in one unit."""
-    if seconds < _MINUTE:
-        return f"{int(seconds)} s"
-    if seconds < _HOUR:
-        return f"{int(seconds // _MINUTE)} min"
-    if seconds < 2 * _DAY:
-        return f"{int(seconds // _HOUR)} h"
-    return f"{int(seconds // _DAY)} d"
-
-
-def clock_time(text: str | None) -> str:
-    """Date and time of this machine's zone, to the second."""
+def exact(text: object) -> str:
+    """Return a time of the API to the millisecond, in UTC; `-` for none."""
     at = parse_time(text)
-    return "-" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if at is None:
+        return "-" if text is None else str(text)
+    utc = at.astimezone(UTC)
+    return utc.strftime("%Y-%m-%d %H:%M:%S.") + f"{utc.microsecond // 1000:03d} UTC"
 
 
-def size(count: int | None) -> str:
-    """Bytes in the unit that suits."""
-    if count is None:
+def duration(seconds: float) -> str:
+    """Return a length of time in its largest unit, rounded down."""
+    for unit_s, name in _STEPS:
+        if seconds >= unit_s:
+            return f"{int(seconds // unit_s)} {name}"
+    return "0 s"
+
+
+def took(milliseconds: object) -> str:
+    """Return a duration of the API; `-` for none."""
+    if not isinstance(milliseconds, int):
         return "-"
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:  # noqa: PLR2004 - what binary units step by
-            return f"{value:.0f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
+    return f"{milliseconds} ms" if milliseconds < _SECOND_MS else f"{milliseconds / _SECOND_MS:.1f} s"
 
 
-def state(text: object) -> str:
-    """A state as words."""
-    return line(text).replace("_", " ")
+def size(count: object) -> str:
+    """Return a number of bytes; `-` for none."""
+    if not isinstance(count, int):
+        return "-"
+    amount, unit = float(count), "B"
+    for bigger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < _KIB:
+            break
+        amount, unit = amount / _KIB, bigger
+    return f"{int(amount)} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
 
 
-def version_step(old: object, new: object) -> str:
-    """`1.0 -> 2.0`, or what there is of it."""
-    if old is None:
-        return f"new {line(new)}"
-    if new is None:
-        return f"{line(old)} removed"
-    return f"{line(old)} -> {line(new)}"
+def dash(value: object) -> str:
+    """Return a value, or `-` where there is none."""
+    return "-" if value is None or value == "" else str(value)
 
 
-def host_os(host: Mapping[str, Any]) -> str:
-    """The operating system of a host."""
-    words = [line(host[key]) for key in ("os_name", "os_version") if host.get(key)]
-    return " ".join(words) or "-"
+def pairs(values: object) -> str:
+    """Return tags as `name=value`, by name."""
+    if not isinstance(values, Mapping):
+        return "-"
+    return dash(", ".join(f"{name}={value}" for name, value in sorted(values.items())))
