@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import shlex
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -28,7 +29,7 @@ async def a_scan(api: Api) -> UUID:
 
 async def sign(api: Api, command: UUID) -> None:
     async with api.owner.begin() as session:
-        fields = {"seq": 1, "envelope": b'{"a":1}', "digest": "sha256:" + "0" * 64}
+        fields: dict[str, Any] = {"seq": 1, "envelope": b'{"a":1}', "digest": "sha256:" + "0" * 64}
         await move_command(session, CLOCK, command, ServerState.SIGNED, "signed", **fields)
 
 
@@ -196,7 +197,7 @@ async def test_a_token_is_shown_once_and_lets_a_host_trust_the_roots(api: Api) -
 
 
 async def test_a_repeated_token_request_keeps_the_secret(api: Api) -> None:
-    sent = {"body": {}, "headers": {"Idempotency-Key": "t"}}
+    sent: dict[str, Any] = {"body": {}, "headers": {"Idempotency-Key": "t"}}
     first = await api.call("POST", "/enrollment-tokens", expect=201, **sent)
     again = await api.call("POST", "/enrollment-tokens", expect=201, **sent)
     assert again["id"] == first["id"]

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -17,7 +18,7 @@ async def test_hosts_come_in_pages_with_the_count_of_all(api: Api) -> None:
     for name in ("e", "d", "c", "b", "a"):
         await api.add_host(name)
     seen: list[str] = []
-    cursor: dict[str, str] = {}
+    cursor: dict[str, Any] = {}
     while True:
         page = await api.call("GET", "/hosts", limit=2, **cursor)
         assert page["total"] == 5
@@ -128,7 +129,7 @@ async def test_pending_commands_of_a_host_are_bounded(api: Api) -> None:
 
 async def test_the_same_request_twice_is_one_command_and_one_answer(api: Api) -> None:
     await api.add_host()
-    sent = {"body": {}, "headers": {"Idempotency-Key": "scan-1"}}
+    sent: dict[str, Any] = {"body": {}, "headers": {"Idempotency-Key": "scan-1"}}
     first = await api.call("POST", "/hosts/web-04/scan", expect=202, **sent)
     async with api.raw("POST", "/hosts/web-04/scan", **sent) as again:
         assert again.status == 202
@@ -148,7 +149,7 @@ async def test_the_same_request_twice_is_one_command_and_one_answer(api: Api) ->
 
 
 async def test_a_refused_request_may_be_sent_again_with_its_key(api: Api) -> None:
-    sent = {"body": {}, "headers": {"Idempotency-Key": "k"}}
+    sent: dict[str, Any] = {"body": {}, "headers": {"Idempotency-Key": "k"}}
     await api.call("POST", "/hosts/web-04/scan", expect=404, **sent)
     await api.add_host()
     await api.call("POST", "/hosts/web-04/scan", expect=202, **sent)
@@ -156,7 +157,7 @@ async def test_a_refused_request_may_be_sent_again_with_its_key(api: Api) -> Non
 
 async def test_the_same_request_at_once_is_one_command(api: Api) -> None:
     await api.add_host()
-    sent = {"body": {}, "headers": {"Idempotency-Key": "burst"}}
+    sent: dict[str, Any] = {"body": {}, "headers": {"Idempotency-Key": "burst"}}
     answers = await asyncio.gather(
         *(api.call("POST", "/hosts/web-04/scan", expect=202, **sent) for _ in range(4))
     )

@@ -50,7 +50,7 @@ async def test_counts_are_over_everything_not_the_page(api: Api, host: UUID) -> 
         "by_state": {"pending": 4, "updated": 1}, "security": 1, "held_back": 1, "hosts": 2,
     }  # fmt: skip
     seen = []
-    cursor: dict[str, str] = {}
+    cursor: dict[str, Any] = {}
     while True:
         page = await api.call("GET", "/updates", limit=3, **cursor)
         seen += [(one["name"], one["hostname"]) for one in page["items"]]
