@@ -202,6 +202,10 @@ class Dispatcher:
             _log.info(
                 "broker.applied", created=applied.created, updated=applied.updated, refused=applied.refused
             )
+        if applied.created:
+            # What the buckets held is gone with them.
+            self._wakes.manifest.set()
+            self._wakes.beacon.set()
         return True
 
     async def _wake_on(self, stop: asyncio.Event) -> None:

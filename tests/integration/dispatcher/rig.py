@@ -83,7 +83,13 @@ class FleetKeys:
     access: SigningKey = field(default_factory=make_key)
     intent: SigningKey = field(default_factory=make_key)
 
+    def __post_init__(self) -> None:
+        self._manifest = self._make_manifest()
+
     def manifest(self) -> KeyManifest:
+        return self._manifest
+
+    def _make_manifest(self) -> KeyManifest:
         now = CLOCK.now().replace(microsecond=0)
         uses = {
             KeyUse.COMMAND: self.command,
