@@ -1,6 +1,6 @@
 """How a command is shown when it was asked for, when it has ended, and whole. Used by every command that asks."""
 
-from redflag.cli.connection import Json
+from redflag.cli.api_values import Json
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import Waiting
 from redflag.cli.output import Output, Styled

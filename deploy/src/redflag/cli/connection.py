@@ -14,33 +14,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Final, Self
-from urllib.parse import quote
+from typing import Final, Self
 
 import aiohttp
 from yarl import URL
 
+from redflag.cli.api_values import Json, query_texts
 from redflag.cli.find_server import Server
-from redflag.cli.problems import ApiProblemError, ServerUnreachableError, UsageRefusedError
+from redflag.cli.problems import ApiProblemError, ServerUnreachableError
 
 PREFIX: Final = "/api/v1"
 DEADLINE_S: Final = 30.0  # for one answer, beyond the time the server was asked to wait
 CONNECT_S: Final = 5.0
 ANSWER_MAX_BYTES: Final = 64 * 1024 * 1024
 PAGE: Final = 500  # rows asked for at once
-
-Json = dict[str, Any]
-
-
-def segment(text: str) -> str:
-    """Return text as one segment of a path.
-
-    Raises:
-        UsageRefusedError: it cannot be one.
-    """
-    if text in ("", ".", ".."):
-        raise UsageRefusedError(f"{text!r} names nothing")
-    return quote(text, safe="", errors="replace")
 
 
 class Api:
@@ -129,7 +116,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0,
     ) -> Json:
-        url = URL(f"{self.server.api_url}{PREFIX}{path}", encoded=True).with_query(_texts(query or {}))
+        url = URL(f"{self.server.api_url}{PREFIX}{path}", encoded=True).with_query(query_texts(query or {}))
         try:
             async with asyncio.timeout(DEADLINE_S + wait_s):
                 async with self._session.request(
@@ -189,11 +176,3 @@ class _BrokenError(ServerUnreachableError):
 def _reason(error: Exception) -> str:
     reason = getattr(error, "strerror", None) or getattr(getattr(error, "os_error", None), "strerror", None)
     return str(reason or str(error) or type(error).__name__)
-
-
-def _texts(query: Mapping[str, object]) -> dict[str, str]:
-    texts = {}
-    for name, value in query.items():
-        if value is not None:
-            texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
-    return texts

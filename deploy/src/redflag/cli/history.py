@@ -5,8 +5,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from redflag.cli import listing
+from redflag.cli.api_values import Json
 from redflag.cli.commands_view import state_cell
-from redflag.cli.connection import Json
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, Common, Rows
 from redflag.cli.output import Cell, Column

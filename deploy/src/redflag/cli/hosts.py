@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes, listing
-from redflag.cli.connection import Json, segment
+from redflag.cli.api_values import Json, segment
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, Common, Rows
 from redflag.cli.output import Cell, Column, Styled

@@ -11,14 +11,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from redflag.cli.api_values import Json
 from redflag.cli.commands_view import ask, conclude
-from redflag.cli.connection import Json
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, WAITING, Common, Waiting
 from redflag.cli.packages import Package, parse_packages
-from redflag.cli.plan_view import confirm_line, sections, sentence, show_plan
+from redflag.cli.plan_view import confirm_line, sentence, show_plan
 from redflag.cli.plans import ask_for_plan, plan_of, usable_plan
-from redflag.cli.problems import ApiProblemError, ConflictError
+from redflag.cli.problems import ApiProblemError, ConflictError, missing_names
 from redflag.cli.run import Session, run
 from redflag.cli.terminal_text import one_line
 
@@ -61,19 +61,16 @@ async def _install(
     waiting: Waiting,
 ) -> ExitCode:
     found = await usable_plan(session, host, wanted, manager)
-    fresh = found is None
     plan, entry = found or await _new_plan(session, host, wanted, manager, waiting)
-    await _have_confirmed(session, plan, entry, yes=yes)
     try:
-        command = await _ask(session, plan, entry, waiting)
+        command = await _carry_out(session, plan, entry, yes=yes, waiting=waiting)
     except ApiProblemError as error:
-        if error.code != "plan_outdated" or fresh:
+        if error.code != "plan_outdated" or found is None:
             raise
         # Somebody planned meanwhile. What is installed then is a new plan, which is confirmed anew.
         session.out.note("The plan is outdated; making a new one.")
         plan, entry = await _new_plan(session, host, wanted, manager, waiting)
-        await _have_confirmed(session, plan, entry, yes=yes)
-        command = await _ask(session, plan, entry, waiting)
+        command = await _carry_out(session, plan, entry, yes=yes, waiting=waiting)
     return await conclude(session, command, waiting)
 
 
@@ -84,6 +81,23 @@ async def _new_plan(
     return await plan_of(session, command, waiting.timeout_s)
 
 
+async def _carry_out(session: Session, plan: Json, entry: Json, *, yes: bool, waiting: Waiting) -> Json:
+    # Whether a plan needs a confirmation is the server's to say, so it is asked first.
+    try:
+        return await _ask(session, plan, entry, waiting)
+    except ApiProblemError as error:
+        if error.code != "confirmation_required":
+            raise
+        refusal = error
+    if not yes and not _person_agrees(session, plan, entry):
+        raise ConflictError(
+            f"the plan does more than was asked for and is not confirmed: {sentence(plan['items'])}",
+            [f"not asked for: {missing_names(refusal.body)}", f"confirm it with: {confirm_line(entry)}"],
+        )
+    await session.api.post(f"/plans/{plan['digest']}/confirm", {"host": entry["host_id"]})
+    return await _ask(session, plan, entry, waiting)
+
+
 async def _ask(session: Session, plan: Json, entry: Json, waiting: Waiting) -> Json:
     digest = plan["digest"]
     return await ask(
@@ -92,19 +106,6 @@ async def _ask(session: Session, plan: Json, entry: Json, waiting: Waiting) -> J
         {"host": entry["host_id"], "plan_digest": digest},
         join={"plan_digest": digest} if waiting.wait else None,
     )
-
-
-async def _have_confirmed(session: Session, plan: Json, entry: Json, *, yes: bool) -> None:
-    if not entry["needs_confirmation"]:
-        return
-    if not yes and not _person_agrees(session, plan, entry):
-        removals, _, extra = sections(plan["items"])
-        names = ", ".join(one["name"] for one in (*removals, *extra)[:5])
-        raise ConflictError(
-            f"the plan does more than was asked for and is not confirmed: {sentence(plan['items'])} ({names})",
-            [f"confirm it with: {confirm_line(entry)}"],
-        )
-    await session.api.post(f"/plans/{plan['digest']}/confirm", {"host": entry["host_id"]})
 
 
 def _person_agrees(session: Session, plan: Json, entry: Json) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from redflag.cli.connection import Json
+from redflag.cli.api_values import Json
 from redflag.cli.options import ROWS_MAX, Rows
 from redflag.cli.output import Cell, Column
 from redflag.cli.problems import UsageRefusedError

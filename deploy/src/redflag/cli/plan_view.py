@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from redflag.cli.connection import Json
+from redflag.cli.api_values import Json
 from redflag.cli.output import Cell, Column, Output, Styled
 from redflag.cli.words import dash, exact
 

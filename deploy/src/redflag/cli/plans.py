@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from redflag.cli.api_values import Json
 from redflag.cli.commands_view import ask, say_end
-from redflag.cli.connection import Json
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.packages import Package, is_exactly
 from redflag.cli.problems import CliError, ConflictError, NothingFoundError

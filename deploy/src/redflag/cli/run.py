@@ -69,8 +69,8 @@ def run_alone(common: Common, work: Callable[[Output], Awaitable[ExitCode]]) -> 
         return ExitCode.INTERRUPTED
     except Exception as error:  # the last line of defence
         out.note(f"redflag: this should not happen: {type(error).__name__}: {one_line(error)}")
-        out.note("  please report it; REDFLAG_TRACEBACK=1 shows where")
-        if os.environ.get("REDFLAG_TRACEBACK"):
+        out.note("  please report it; REDFLAG_DEBUG=1 shows where")
+        if os.environ.get("REDFLAG_DEBUG"):
             raise
         return ExitCode.FAILED
     return code

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from redflag.cli.api_values import segment
 from redflag.cli.commands_view import ask, conclude
-from redflag.cli.connection import segment
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, WAITING, Common, Waiting
 from redflag.cli.run import Session, run

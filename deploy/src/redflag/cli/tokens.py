@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes, listing
-from redflag.cli.connection import Json
+from redflag.cli.api_values import Json
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, Common, Rows, parse_duration
 from redflag.cli.output import Cell, Column, Styled

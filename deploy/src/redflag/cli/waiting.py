@@ -9,14 +9,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from redflag.cli.connection import Api, Json
+from redflag.cli.api_values import Json
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.output import Output
 from redflag.cli.problems import ApiProblemError, ServerUnreachableError, WaitTimedOutError
 from redflag.cli.progress import Progress
 from redflag.cli.words import WAITS_FOR, spell
+
+if TYPE_CHECKING:
+    from redflag.cli.connection import Api
 
 LONG_WAIT_S: Final = 50.0  # below the API's own bound of 55
 PAUSE_S: Final = 1.0  # between two questions when the answer came at once
@@ -41,7 +44,7 @@ class Pace:
 _REAL: Final = Pace()
 
 
-async def follow(api: Api, out: Output, command: Json, *, timeout_s: float, pace: Pace = _REAL) -> Json:
+async def follow(api: "Api", out: Output, command: Json, *, timeout_s: float, pace: Pace = _REAL) -> Json:
     """Wait until a command has come to its end; return it whole.
 
     Raises:
@@ -59,7 +62,7 @@ async def follow(api: Api, out: Output, command: Json, *, timeout_s: float, pace
     return found
 
 
-async def _until_end(api: Api, command: Json, progress: Progress, timeout_s: float, pace: Pace) -> Json:
+async def _until_end(api: "Api", command: Json, progress: Progress, timeout_s: float, pace: Pace) -> Json:
     command_id, state = str(command["id"]), str(command.get("state"))
     until = pace.monotonic() + timeout_s
     away_since: float | None = None

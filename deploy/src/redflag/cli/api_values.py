@@ -1,0 +1,33 @@
+"""What travels to and from the API: its JSON objects, and texts as parts of an address. Pure.
+
+Apart from `connection` so that a command's help needs no HTTP client.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from redflag.cli.problems import UsageRefusedError
+
+Json = dict[str, Any]
+"""A JSON object as the API answers it."""
+
+
+def segment(text: str) -> str:
+    """Return text as one segment of a path.
+
+    Raises:
+        UsageRefusedError: it cannot be one.
+    """
+    if text in ("", ".", ".."):
+        raise UsageRefusedError(f"{text!r} names nothing")
+    return quote(text, safe="", errors="replace")
+
+
+def query_texts(query: Mapping[str, object]) -> dict[str, str]:
+    """Return a query's parameters as texts, without those that are None."""
+    texts = {}
+    for name, value in query.items():
+        if value is not None:
+            texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return texts
