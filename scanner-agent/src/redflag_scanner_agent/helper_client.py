@@ -7,9 +7,9 @@ process then ends, and its supervisor starts both anew.
 import asyncio
 from typing import Any
 
+from redflag_ops.logging import get_logger
 from redflag_scanner_agent.errors import HelperRefusedError, IpcError
 from redflag_scanner_agent.ipc import Channel, Message, join_blobs
-from redflag_ops.logging import get_logger
 from redflag_wire import base64_strict
 from redflag_wire.payload import WireModel
 from redflag_wire.report import BodyRef, ReportKind

@@ -108,13 +108,14 @@ def load_policy(path: Path) -> HostPolicy:
         return HostPolicy()
     except OSError as error:
         return _nothing(f"cannot read {path}: {error.strerror}")
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        return _nothing(f"{path} is not a file")
     with os.fdopen(handle, "rb") as stream:
-        about = os.fstat(stream.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            return _nothing(f"{path} is not a file")
-        if about.st_uid not in {0, os.geteuid()} or about.st_mode & _WRITABLE_BY_OTHERS:
-            return _nothing(f"{path} can be written by others")
         data = stream.read(POLICY_MAX_BYTES + 1)
+    if about.st_uid not in {0, os.geteuid()} or about.st_mode & _WRITABLE_BY_OTHERS:
+        return _nothing(f"{path} can be written by others")
     if len(data) > POLICY_MAX_BYTES:
         return _nothing(f"{path} is longer than {POLICY_MAX_BYTES} bytes")
     try:
