@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from yarl import URL
 
 from redflag_ops.logging import get_logger
 from redflag_scanner_agent.cadence import parse_retry_after
@@ -100,7 +99,7 @@ class Connection:
         try:
             async with self._session.request(
                 call.method,
-                URL(url, encoded=True),
+                url,
                 data=call.body or None,
                 headers=self._headers(call, url),
                 timeout=timeout,
