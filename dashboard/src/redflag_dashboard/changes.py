@@ -31,12 +31,13 @@ class Notice(Protocol):
 
 
 class Changes:
-    """Hands notices on to those who wait; one per program."""
+    """Hands notices on to those who wait; one per program. `closing`: nobody should wait any more."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
         self._count = 0
+        self.closing = False
 
     def notice(self, payload: str) -> None:
         """Take a notice `{"kind": "command", "id": ...}`; any other text is somebody else's and is left alone."""
@@ -53,6 +54,11 @@ class Changes:
         for events in self._waiting.values():
             for event in events:
                 event.set()
+
+    def close(self) -> None:
+        """Wake everybody for good: the program stops, and who waits is to be answered with what is known."""
+        self.closing = True
+        self.look_afresh()
 
     @asynccontextmanager
     async def watch(self, command_id: UUID) -> AsyncIterator["Watch"]:

@@ -29,14 +29,14 @@ from redflag_ops.ops_server import OpsServer
 from redflag_ops.settings import load_settings, parse_listen, read_secret
 from redflag_ops.tasks import run_loops
 from redflag_store.engine import DatabaseUrlRefusedError, open_engine, sessions
-from redflag_store.listen import Listener
+from redflag_store.listen import Listener, Wake
 from redflag_store.queries.command_moves import CHANGE_CHANNEL
 from redflag_wire.clock import SystemClock
 from redflag_wire.errors import WireError
 from redflag_wire.signing import SigningKey
 
 PROGRAM: Final = "dashboard"
-SHUTDOWN_GRACE_S: Final = 2.0  # for requests under way; long waits are cut short
+SHUTDOWN_GRACE_S: Final = 1.0  # for requests under way; long waits are cut short
 LISTEN_POLL_S: Final = 5.0
 READY_DEADLINE_S: Final = 2.0
 KEEPALIVE_S: Final = 75.0
@@ -54,14 +54,34 @@ def _intent_key(settings: Settings) -> SigningKey:
 
 async def _listen(changes: Changes, metrics: Metrics, listener: Listener, stop: asyncio.Event) -> None:
     """Hand the database's notices on until told to stop."""
-    async with listener:
-        while not stop.is_set():
-            wake = await listener.wait()
-            metrics.listening.set(listener.connected)
-            if wake.lost:
-                changes.look_afresh()
-            for notice in wake.notices:
-                changes.notice(notice.payload)
+    stopped = asyncio.create_task(stop.wait(), name="stop listening")
+    try:
+        async with listener:
+            while not stop.is_set():
+                waiting = asyncio.create_task(listener.wait(), name="notices")
+                await asyncio.wait([waiting, stopped], return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    waiting.cancel()
+                    await asyncio.gather(waiting, return_exceptions=True)
+                    return
+                _hand_on(await waiting, changes)
+                metrics.listening.set(listener.connected)
+    finally:
+        stopped.cancel()
+
+
+def _hand_on(wake: Wake, changes: Changes) -> None:
+    if wake.lost:
+        changes.look_afresh()
+    for notice in wake.notices:
+        changes.notice(notice.payload)
+
+
+def _address(text_: str, setting: str) -> tuple[str, int]:
+    try:
+        return parse_listen(text_)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{setting}: {error}") from None
 
 
 async def _database_reason(engine: AsyncEngine) -> str | None:
@@ -75,8 +95,8 @@ async def _database_reason(engine: AsyncEngine) -> str | None:
 
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     log = get_logger()
-    listen = parse_listen(settings.dashboard_listen)
-    ops_listen = parse_listen(settings.ops_listen)
+    listen = _address(settings.dashboard_listen, "REDFLAG_DASHBOARD_LISTEN")
+    ops_listen = _address(settings.ops_listen, "REDFLAG_OPS_LISTEN")
     token = None if settings.ops_token_file is None else read_secret(settings.ops_token_file, "ops token")
     key = _intent_key(settings)
     registry = CollectorRegistry()
@@ -127,6 +147,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         await _bound(site.start(), "REDFLAG_DASHBOARD_LISTEN")
         log.info("dashboard.started", listen=[str(one) for one in app_runner.addresses], ops=ops_url)
         await run_loops(stop, {"listen": _listen(changes, metrics, listener, stop)})
+        changes.close()
     log.info("dashboard.stopped")
 
 

@@ -70,7 +70,7 @@ async def _wait(parts: Parts, command_id: UUID, wait_s: float, after_state: str 
             if after_state is None:
                 after_state = state
             left = until - parts.clock.monotonic()
-            if state != after_state or state in END_STATES or left <= 0:
+            if state != after_state or state in END_STATES or left <= 0 or parts.changes.closing:
                 return
             await watch.wait(left)
 
