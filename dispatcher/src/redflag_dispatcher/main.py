@@ -60,6 +60,7 @@ REQUESTED_CHANNEL = "redflag_requested"
 POLL_S = 5.0  # the signer looks by itself this often; notices only make it faster
 RELAY_IDLE_S = 0.5  # the same for the relay, whose rows may become due by time
 PRESENCE_S = 5.0
+CONNECT_DEADLINE_S = 3.0  # of one attempt at the start; then the probe says why, and the next begins
 MANIFEST_S = 30.0
 LAG_S = 5.0
 POOL_SIZE = 12  # one connection per loop, and some for the auth service
@@ -94,6 +95,7 @@ async def persist(
 ) -> _T | None:
     """Try until it works; None when told to stop first. Readiness and log say what is waited for."""
     failures = 0
+    readiness.waiting = what
     while not stop.is_set():
         try:
             return await act()
@@ -124,6 +126,7 @@ class Dispatcher:
         self._readiness = Readiness()
         self._wakes = Wakes()
         self._new_id = Identifiers(clock)
+        self._pullers: list[Puller] = []
         self._keys = load_signing_keys(settings.keys_dir)
         self._rootfp = pinned_roots(settings.root_fingerprint, settings.keys_dir)
         self._database_url = settings.dispatcher_database_url
@@ -182,6 +185,8 @@ class Dispatcher:
         async def on_reconnected() -> None:
             self._metrics.broker_connected.set(1)
             _log.info("broker.reconnected")
+            for puller in self._pullers:
+                puller.ask_again()
             self._wakes.all()
 
         nc = await connect(
@@ -192,6 +197,7 @@ class Dispatcher:
             on_error=on_error,
             on_disconnected=on_disconnected,
             on_reconnected=on_reconnected,
+            deadline_s=CONNECT_DEADLINE_S,
         )
         self._metrics.broker_connected.set(1)
         return nc
@@ -224,6 +230,7 @@ class Dispatcher:
         publisher, streams = Publisher(nc), Streams(nc)
         reports = Puller(nc, UP_STREAM, INGEST_REPORT, clock=clock)
         delivered = Puller(nc, UP_STREAM, INGEST_DELIVERED, clock=clock)
+        self._pullers.extend((reports, delivered))
         presence = Presence(maker, nc, clock=clock, arrived=lambda: None)
         life = timedelta(seconds=self._settings.dispatcher_access_token_s)
         tokens = AccessTokens(ring.keys.access, fleet=fleet, life=life, new_id=new)

@@ -18,8 +18,8 @@ from redflag_wire.clock import Clock
 
 BATCH = 1000  # messages
 MAX_BYTES = 8 * 1024 * 1024  # of one request; four times the largest message
-EXPIRES_S = 20.0  # life of a request
-LATE_S = 5.0  # after its life the broker must have said so
+EXPIRES_S = 10.0  # life of a request
+LATE_S = 2.0  # after its life the broker must have said so
 GATHER_S = 0.005  # what a batch waits for company after its first message
 
 REQUEST_OVER = "408"
@@ -91,6 +91,12 @@ class Puller:
         else:
             self._open = max(0, self._open - 1)
             self._queue.append(Pulled(message.subject, dict(headers), message.data, message.reply))
+        self._arrived.set()
+
+    def ask_again(self) -> None:
+        """Forget the open request: after a reconnection the broker has forgotten it too."""
+        self._open = 0
+        self._not_before = 0.0
         self._arrived.set()
 
     async def next_batch(self, wait_s: float) -> list[Pulled]:

@@ -55,7 +55,7 @@ from redflag_wire.command import Command
 from redflag_wire.envelope import digest, parse_envelope
 from redflag_wire.ids import new_id
 from redflag_wire.intent import Intent, IntentVerb
-from redflag_wire.manifest import KeyManifest, ManifestKey, ManifestRoot, root_fingerprint
+from redflag_wire.manifest import KeyManifest, KeyStatus, ManifestKey, ManifestRoot, root_fingerprint
 from redflag_wire.payload_types import KeyUse, PayloadType
 from redflag_wire.report import CommandState, Outcome, Report, ReportKind
 from redflag_wire.report_body_codec import seal_body
@@ -110,7 +110,7 @@ class FleetKeys:
                     use=use,
                     nbf=now - timedelta(days=1),
                     exp=now + timedelta(days=365),
-                    status="active",
+                    status=KeyStatus.ACTIVE,
                 )
                 for use, key in uses.items()
             ],
@@ -191,6 +191,14 @@ class Host:
             result=result,
             **fields,
         )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A message that lies in a stream."""
+
+    data: bytes
+    headers: dict[str, str]
 
 
 class Rig:
@@ -285,7 +293,7 @@ class Rig:
 
     async def rows(self, sql: str, *args: Any) -> list[dict[str, Any]]:
         """Run a statement as the owner."""
-        connection = await asyncpg.connect(str(self.url))
+        connection = await asyncpg.connect(str(self.url))  # type: ignore[no-untyped-call]  # ships no types
         try:
             return [dict(row) for row in await connection.fetch(sql, *args)]
         finally:
@@ -410,7 +418,7 @@ class Rig:
                 up_subject(UpKind.REPORT, shard_of(agent)), frame, headers={HEADER_AGENT: agent.hex}
             )
 
-    async def messages(self, agent: UUID) -> list[Msg]:
+    async def messages(self, agent: UUID) -> list[Stored]:
         """Return what lies in the stream for an agent, in order, without taking it."""
         name = stream_name(shard_of(agent))
         info = await self.stream_info(name)
@@ -421,7 +429,7 @@ class Rig:
             )
             headers = answer.headers or {}
             if "Status" not in headers and headers["Nats-Subject"].endswith(agent.hex):
-                found.append(answer)
+                found.append(Stored(answer.data, headers))
         return found
 
     async def stream_info(self, name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from redflag_store.queries.intents import IntentData
 from redflag_wire.envelope import digest, parse_envelope, verify_envelope
 from redflag_wire.ids import new_id
 from redflag_wire.intent import IntentVerb
@@ -65,13 +66,18 @@ async def insert_command(rig: Rig, host: Host, intent: UUID | None, **columns: o
     return command
 
 
-async def store_intent(rig: Rig, data: object) -> UUID:
+async def store_intent(rig: Rig, data: IntentData) -> UUID:
     await rig.rows(
         "INSERT INTO intent (id, envelope, digest, verb, operator, correlation_id, at) "
         "VALUES ($1, $2, $3, $4, $5, $6, now())",
-        *(getattr(data, name) for name in ("id", "envelope", "digest", "verb", "operator", "correlation_id")),
+        data.id,
+        data.envelope,
+        data.digest,
+        data.verb,
+        data.operator,
+        data.correlation_id,
     )
-    return getattr(data, "id")  # noqa: B009 - IntentData or a changed copy
+    return data.id
 
 
 async def refused(rig: Rig, command: UUID, code: str) -> None:
