@@ -289,3 +289,38 @@ async def test_no_state_is_shown_as_running_after_its_command_ended(api: Api, ho
     await end_all_commands(api)
     assert (await api.call("GET", "/updates", state="installing"))["total"] == 0
     assert await states(api) == {"alpha": "approved", "beta": "pending", "gamma": "pending"}
+
+
+async def test_a_failed_update_is_approved_anew_and_planned_again(api: Api, host: UUID) -> None:
+    await approve(api, "alpha")
+    async with api.owner.begin() as session:
+        await session.execute(text("UPDATE package_state SET state = 'failed' WHERE name = 'alpha'"))
+    assert (await states(api))["alpha"] == "failed"
+    answer = await approve(api, "alpha")
+    assert [one["name"] for one in answer["approved"]] == ["alpha"]
+    assert (await states(api))["alpha"] == "approved"
+
+
+async def test_a_package_being_worked_on_keeps_waiting_when_it_is_approved(api: Api, host: UUID) -> None:
+    body = {"host": "web-04", "packages": ["alpha"]}
+    await api.call("POST", "/updates/plan", body=body, expect=202)
+    await approve(api, "alpha")
+    page = await api.call("GET", "/updates", name="alpha")
+    assert page["items"][0]["state"] == "checking_dependencies"
+    assert page["items"][0]["approved_version"] == "2.0"
+    await end_all_commands(api)
+    assert (await states(api))["alpha"] == "approved"
+
+
+async def test_a_confirmation_moves_on_what_waited_for_it(api: Api, host: UUID) -> None:
+    await approve(api, "alpha")
+    digest = await api.add_plan(host, upgrade_plan("alpha", extra=(install_of("lib"),)))
+    async with api.owner.begin() as session:
+        await session.execute(
+            text(
+                "UPDATE package_state SET state = 'pending_dependencies', command_id = p.command_id "
+                "FROM update_plan p WHERE name IN ('alpha', 'beta')"
+            )
+        )
+    await api.call("POST", f"/plans/{digest}/confirm", body={"host": "web-04"})
+    assert await states(api) == {"alpha": "approved", "beta": "pending", "gamma": "pending"}

@@ -9,6 +9,7 @@ from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
 from redflag_store.queries.hosts import lock_host
 from redflag_store.queries.plans import confirm_plan, last_install, list_plans, plans_of_digest
+from redflag_store.queries.updates import note_confirmation
 from redflag_wire.errors import WireError
 from redflag_wire.intent import IntentVerb
 
@@ -64,9 +65,9 @@ async def confirm(call: Call[PlanPath, Nothing, HostRequest]) -> Answer:
             call, IntentVerb.CONFIRM_PLAN, [agent], {"manager": row.plan.manager, "plan_digest": digest}
         )
         await commanding.store(call, intent)
-        await confirm_plan(
-            call.tx, row.plan.id, operator=call.operator, intent_id=intent.id, at=call.parts.clock.now()
-        )
+        now = call.parts.clock.now()
+        await confirm_plan(call.tx, row.plan.id, operator=call.operator, intent_id=intent.id, at=now)
+        await note_confirmation(call.tx, agent, row.plan.command_id, now)
         rows = await plans_of_digest(call.tx, digest, agent_id=agent)
     return Answer(PlanSummary.of(rows[0]))
 

@@ -75,7 +75,13 @@ async def approve(call: Call[Nothing, Nothing, ApproveRequest]) -> Answer:
         chosen = select(rows, body.packages)
     else:
         chosen = [row for row in rows if row.state not in AT_REST and (body.all or row.package.security)]
-    new = [row for row in chosen if not _is_approved(row) and row.package.candidate is not None]
+    # One whose installation failed is approved anew: somebody looked at it and wants it again.
+    new = [
+        row
+        for row in chosen
+        if row.package.candidate is not None
+        and (row.state == PackageUpdateState.FAILED or not _is_approved(row))
+    ]
     intent_ids = []
     for start in range(0, len(new), APPROVED_PER_INTENT):
         batch = [row.package for row in new[start : start + APPROVED_PER_INTENT]]
@@ -156,7 +162,7 @@ async def plan(call: Call[Nothing, Nothing, PlanRequest]) -> Answer:
         params=params,
         dedupe_key=f"plan:{params.manager}",
     )
-    await _point(call, host, params, command_id)
+    await _wait(call, host, params, command_id, PackageUpdateState.CHECKING_DEPENDENCIES)
     return await commanding.accepted(call, command_id)
 
 
@@ -210,7 +216,7 @@ async def install(call: Call[Nothing, Nothing, InstallRequest]) -> Answer:
         params=params,
         dedupe_key="install",
     )
-    await _point(call, host, params, command_id)
+    await _wait(call, host, params, command_id, PackageUpdateState.INSTALLING)
     return await commanding.accepted(call, command_id)
 
 
@@ -221,18 +227,20 @@ _why: Final = {
 }
 
 
-async def _point(
+async def _wait(
     call: commanding.AnyCall,
     host: HostRow,
     params: DryRunUpdateParams | InstallUpdatesParams,
     command_id: UUID,
+    state: PackageUpdateState,
 ) -> None:
-    await queries.point_at_command(
+    await queries.wait_for_command(
         call.tx,
         host.agent.id,
         [(params.manager, one.name, one.arch) for one in params.packages],
         command_id,
-        call.parts.clock.now(),
+        state=state,
+        at=call.parts.clock.now(),
     )
 
 

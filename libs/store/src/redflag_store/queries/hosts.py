@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -177,7 +177,7 @@ async def _with_figures(session: AsyncSession, agents: Sequence[Agent]) -> list[
             func.count().filter(open_),
             func.count().filter(and_(open_, col(PackageState.security))),
             func.count().filter(
-                case((col(PackageState.state) == PackageUpdateState.APPROVED.value, True), else_=False)
+                and_(open_, col(PackageState.approved_version) == col(PackageState.candidate))
             ),
         )
         .where(col(PackageState.agent_id).in_(ids))

@@ -1,8 +1,8 @@
 """Available updates: lists with counts over everything, and the operator's word on them.
 
-The state shown is worked out from the stored one and the command that works on the package: while that command
-has no end, the package is `installing` or `checking_dependencies`; as soon as it has one, it is not. So nothing
-is shown as running for ever, whatever became of the command.
+A package waits in `checking_dependencies` or `installing` for the command it points at, and whoever ends that
+command moves it on. What is shown is worked out from both: such a package whose command has its end is shown as
+what it was before. So nothing is shown as running for ever, whatever became of the command.
 
 Guarantees: an approval is for the candidate that stands in the database while the host's row is locked, never
 for another version than the one asked for.
@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -185,6 +185,20 @@ async def updates_of_host(
     return [UpdateRow(*row) for row in found.all()]
 
 
+def _running(*kinds: str) -> ColumnElement[bool]:
+    """Whether the command a package points at is one of `kinds` and has no end yet."""
+    return (
+        select(col(Command.id))
+        .where(
+            col(Command.id) == col(PackageState.command_id),
+            col(Command.kind).in_(kinds),
+            col(Command.state).not_in(sorted(END_STATES)),
+        )
+        .correlate(PackageState)
+        .exists()
+    )
+
+
 async def approve(
     session: AsyncSession,
     clock: Clock,
@@ -206,7 +220,15 @@ async def approve(
             col(PackageState.agent_id) == agent_id,
             tuple_(col(PackageState.manager), col(PackageState.name), col(PackageState.arch)).in_(keys),
         )
-        .values(state=S.APPROVED.value, approved_version=col(PackageState.candidate), changed_at=now),
+        .values(
+            # A package that a command works on goes on waiting for it.
+            state=case(
+                (_running("install_updates", "dry_run_update"), col(PackageState.state)),
+                else_=S.APPROVED.value,
+            ),
+            approved_version=col(PackageState.candidate),
+            changed_at=now,
+        ),
         execution_options={"synchronize_session": False},
     )
     await session.execute(
@@ -249,26 +271,19 @@ async def approve(
     )
 
 
-async def point_at_command(
+async def wait_for_command(
     session: AsyncSession,
     agent_id: UUID,
     packages: Sequence[tuple[str, str, str]],
     command_id: UUID,
+    *,
+    state: PackageUpdateState,
     at: datetime,
 ) -> None:
-    """Let these packages (manager, name, architecture) of a host show what `command_id` does with them.
+    """Let these packages (manager, name, architecture) of a host wait for what `command_id` does with them.
 
-    A package that a running installation works on keeps pointing at that one.
+    A package that a running installation works on goes on waiting for that one.
     """
-    installing = (
-        select(Command.id)  # type: ignore[call-overload]
-        .where(
-            col(Command.id) == col(PackageState.command_id),
-            col(Command.kind) == "install_updates",
-            col(Command.state).not_in(sorted(END_STATES)),
-        )
-        .exists()
-    )
     await session.execute(
         update(PackageState)
         .where(
@@ -276,8 +291,25 @@ async def point_at_command(
             tuple_(col(PackageState.manager), col(PackageState.name), col(PackageState.arch)).in_(
                 list(packages)
             ),
-            or_(col(PackageState.command_id).is_(None), ~installing),
+            ~_running("install_updates"),
         )
-        .values(command_id=command_id, changed_at=at),
+        .values(state=state.value, command_id=command_id, changed_at=at),
+        execution_options={"synchronize_session": False},
+    )
+
+
+async def note_confirmation(
+    session: AsyncSession, agent_id: UUID, plan_command_id: UUID, at: datetime
+) -> None:
+    """Move on the packages that waited for a person's word on the plan this dry run made."""
+    approved = col(PackageState.approved_version) == col(PackageState.candidate)
+    await session.execute(
+        update(PackageState)
+        .where(
+            col(PackageState.agent_id) == agent_id,
+            col(PackageState.command_id) == plan_command_id,
+            col(PackageState.state) == S.PENDING_DEPENDENCIES.value,
+        )
+        .values(state=case((approved, S.APPROVED.value), else_=S.PENDING.value), changed_at=at),
         execution_options={"synchronize_session": False},
     )
