@@ -7,7 +7,7 @@ from nats.aio.client import Client
 
 from redflag_broker_config.subjects import bucket_subject
 from redflag_dispatcher.errors import PublishError
-from redflag_dispatcher.publisher import PubAck, parse_answer
+from redflag_dispatcher.publish_rules import PubAck, parse_answer
 
 PUT_DEADLINE_S = 5.0
 

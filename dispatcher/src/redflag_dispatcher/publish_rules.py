@@ -5,17 +5,34 @@ off the queue, or lost with the store. It is looked up, and published again unde
 there; the host's journal answers a command it knows (docs/architecture.md 2).
 """
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from redflag_dispatcher.errors import PublishError
-from redflag_dispatcher.publisher import PubAck
 
 MAX_PER_SUBJECT = 10077  # JetStream: the agent's queue is full
 FULL_QUEUE_WAIT_S = 15.0
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
 SHORTEST_LIFE_S = 1.0  # a TTL below a second is an error: such a command counts as expired
+
+
+@dataclass(frozen=True, slots=True)
+class PubAck:
+    """The broker has the message.
+
+    Attributes:
+        stream: which stream took it.
+        seq: where in it; for a duplicate, where the first one went.
+        duplicate: the id was seen within the window. No proof that the message is still there.
+    """
+
+    stream: str
+    seq: int
+    duplicate: bool
 
 
 class Verdict(StrEnum):
@@ -25,6 +42,21 @@ class Verdict(StrEnum):
     LOOK_UP = "look_up"
     FULL = "full"
     AGAIN = "again"
+
+
+def parse_answer(data: bytes, headers: Mapping[str, str] | None) -> PubAck | PublishError:
+    """Read one answer to a publish."""
+    status = (headers or {}).get("Status")
+    if status is not None:
+        return PublishError(0, "no stream takes this subject" if status == "503" else f"status {status}")
+    try:
+        answer = json.loads(data)
+        if "error" in answer:
+            fault = answer["error"]
+            return PublishError(int(fault.get("err_code", 0)), str(fault.get("description", ""))[:200])
+        return PubAck(str(answer["stream"]), int(answer["seq"]), bool(answer.get("duplicate", False)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return PublishError(0, "an answer that is no PubAck")
 
 
 def judge(answer: PubAck | PublishError) -> Verdict:

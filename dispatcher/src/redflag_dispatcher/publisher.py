@@ -7,7 +7,6 @@ stored it is then unknown.
 """
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from redflag_dispatcher.errors import PublishError
+from redflag_dispatcher.publish_rules import PubAck, parse_answer
 
 BATCH_DEADLINE_S = 10.0  # for all answers of one batch
 
@@ -29,41 +29,11 @@ class Outgoing:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class PubAck:
-    """The broker has the message.
-
-    Attributes:
-        stream: which stream took it.
-        seq: where in it; for a duplicate, where the first one went.
-        duplicate: the id was seen within the window. No proof that the message is still there.
-    """
-
-    stream: str
-    seq: int
-    duplicate: bool
-
-
 @dataclass(slots=True)
 class _Batch:
     results: list[PubAck | PublishError | None]
     missing: int
     done: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-def parse_answer(data: bytes, headers: Mapping[str, str] | None) -> PubAck | PublishError:
-    """Read one answer to a publish."""
-    status = (headers or {}).get("Status")
-    if status is not None:
-        return PublishError(0, "no stream takes this subject" if status == "503" else f"status {status}")
-    try:
-        answer = json.loads(data)
-        if "error" in answer:
-            fault = answer["error"]
-            return PublishError(int(fault.get("err_code", 0)), str(fault.get("description", ""))[:200])
-        return PubAck(str(answer["stream"]), int(answer["seq"]), bool(answer.get("duplicate", False)))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return PublishError(0, "an answer that is no PubAck")
 
 
 class Publisher:

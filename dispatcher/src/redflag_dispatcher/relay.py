@@ -19,8 +19,16 @@ from redflag_broker_config.subjects import HEADER_MESSAGE_ID, HEADER_TTL, comman
 from redflag_dispatcher.command_moves import moves_of
 from redflag_dispatcher.errors import PublishError
 from redflag_dispatcher.metrics import Metrics
-from redflag_dispatcher.publish_rules import SHORTEST_LIFE_S, Verdict, judge, message_id, next_try, ttl_s
-from redflag_dispatcher.publisher import Outgoing, PubAck, Publisher
+from redflag_dispatcher.publish_rules import (
+    SHORTEST_LIFE_S,
+    PubAck,
+    Verdict,
+    judge,
+    message_id,
+    next_try,
+    ttl_s,
+)
+from redflag_dispatcher.publisher import Outgoing, Publisher
 from redflag_dispatcher.streams import Streams
 from redflag_ops.logging import get_logger
 from redflag_store.command_states import ServerState

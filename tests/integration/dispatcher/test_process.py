@@ -227,3 +227,22 @@ async def test_broker_restart_with_a_wiped_store_is_survived(
             answer = json.loads((await nc.request(SERVICE_ENROLL, b"{}", timeout=5)).data)
             assert answer["status"] == 400
         assert await running.stop() == 0
+
+
+async def test_cut_database_connections_are_survived(rig: Rig, environment: dict[str, str]) -> None:
+    (host,) = await rig.add_hosts()
+    async with program(environment) as running:
+        await running.logged("dispatcher.ready")
+        for _ in range(3):
+            cut = await rig.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE usename = 'redflag_dispatcher' AND application_name LIKE 'redflag-dispatcher%' "
+                "AND datname = current_database()"
+            )
+            assert cut
+            (command,) = await rig.request([host])
+            await until_state(rig, command, "queued")
+            payload = await rig.payload(command)
+            await rig.send_up(host, host.of_command(payload, CommandState.DONE, Outcome.SUCCEEDED))
+            await until_state(rig, command, "succeeded")
+        assert await running.stop() == 0

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from redflag_broker_config.streams import COMMANDS_PER_AGENT
 from redflag_broker_config.subjects import command_subject, shard_of, stream_name, wake_subject
-from redflag_dispatcher.publisher import PubAck
+from redflag_dispatcher.publish_rules import PubAck
 from redflag_wire.clock import ManualClock
 from redflag_wire.command import Command
 from tests.integration.dispatcher.rig import CLOCK, Rig, connected, hear
