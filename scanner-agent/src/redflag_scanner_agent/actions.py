@@ -86,9 +86,14 @@ class Actions:
         self._stored_plan = stored_plan
         self._on_step = on_step
         self._needs_reboot = needs_reboot
+        self._one = asyncio.Lock()  # two runs of one package manager would wait for each other's locks
 
     async def act(self, command: Command) -> Ending:
         """Do what a command says; takes as long as its package manager."""
+        async with self._one:
+            return await self._act(command)
+
+    async def _act(self, command: Command) -> Ending:
         try:
             params = command.typed_params
             if isinstance(params, ScanParams):
@@ -133,6 +138,10 @@ class Actions:
         Raises:
             PackageManagerError: none of them could look.
         """
+        async with self._one:
+            return await self._inventories(refresh=refresh)
+
+    async def _inventories(self, *, refresh: bool) -> list[Inventory]:
         found: list[Inventory] = []
         fault: PackageManagerError | None = None
         for name in sorted(self._managers):
@@ -159,7 +168,7 @@ class Actions:
 
     async def _scan(self, params: ScanParams) -> Ending:
         if params.subsystem == "all":
-            found = await self.inventories(refresh=params.refresh)
+            found = await self._inventories(refresh=params.refresh)
             if not found:
                 return failed("no_manager", "no package manager of this host is known to the agent")
             return Ending(Outcome.SUCCEEDED, body=found[0], more=found[1:])

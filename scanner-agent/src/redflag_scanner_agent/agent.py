@@ -250,6 +250,7 @@ async def _send_reports(client: HelperClient, reporter: Reporter, stop: asyncio.
             await unless_stopped(stop, client.spool_changed.wait())
             client.spool_changed.clear()
             try:
+                await unless_stopped(stop, reporter.send())  # receipts do not wait for what cannot be signed
                 await unless_stopped(stop, reporter.sign_pending())
                 await unless_stopped(stop, reporter.send())
                 failures = 0

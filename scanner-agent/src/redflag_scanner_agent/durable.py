@@ -63,9 +63,11 @@ class DurableDirectory:
             NotDurableError: it cannot be read or is too large.
         """
         try:
-            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._handle)
+            # Not blocking: a pipe put in a file's place must not hold a privileged reader.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            handle = os.open(name, flags, dir_fd=self._handle)
             with os.fdopen(handle, "rb") as stream:
-                data = stream.read(FILE_MAX_BYTES + 1)
+                data = stream.read(FILE_MAX_BYTES + 1) or b""
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -78,7 +78,7 @@ def collect(capabilities: list[ManagerCapability]) -> Facts:
         hostname=name_of(socket.gethostname()),
         machine_id=machine_id(),
         os_id=name_of(release.get("ID", "linux")),
-        os_name=name_of(release.get("PRETTY_NAME", release.get("NAME", system.sysname))),
+        os_name=name_of(release.get("NAME", system.sysname)),
         os_version=name_of(release.get("VERSION_ID", release.get("VERSION_CODENAME", ""))),
         arch=name_of(system.machine),
         kernel=name_of(system.release),

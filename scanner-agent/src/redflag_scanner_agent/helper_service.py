@@ -90,7 +90,6 @@ class HelperService:
         self._can_change = can_change
         self._gate = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._looking = asyncio.Lock()
         self.refusals: Counter[str] = Counter()
         self._ops: dict[str, Callable[[Message], Awaitable[Answer]]] = {
             "hello": self._hello,
@@ -305,8 +304,7 @@ class HelperService:
 
     async def _inventory(self, message: Message) -> Answer:
         """Look once at every manager and leave the result as pending; for a new host's first report."""
-        async with self._looking:
-            found = await self._actions.inventories(refresh=message.header.get("refresh") is True)
+        found = await self._actions.inventories(refresh=message.header.get("refresh") is True)
         for inventory in found:
             ref, sealed = seal(inventory)
             self._spool.add_pending(ReportKind.INVENTORY, sealed, ref)

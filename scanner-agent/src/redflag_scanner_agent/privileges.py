@@ -49,11 +49,32 @@ def account_for(name: str | None) -> pwd.struct_passwd:
 
 
 def hand_over(directory: Path, account: pwd.struct_passwd) -> None:
-    """Give the network process's own directory, and the files in it, to the account."""
-    for name in (directory, *directory.iterdir()):
-        about = name.lstat()
-        if stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode):
-            os.chown(name, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    """Give the network process's own directory, and the plain files in it, to the account.
+
+    The account could write there before: links are not followed, and a file that has a second name elsewhere stays
+    whose it is.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(handle, account.pw_uid, account.pw_gid)
+        for name in os.listdir(handle):  # noqa: PTH208 - of the open directory, not of a path
+            _hand_over_file(handle, name, account)
+    finally:
+        os.close(handle)
+
+
+def _hand_over_file(directory: int, name: str, account: pwd.struct_passwd) -> None:
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError as error:
+        log.warning("privileges.not_handed_over", name=name, reason=error.strerror)
+        return
+    try:
+        about = os.fstat(handle)
+        if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
+            os.fchown(handle, account.pw_uid, account.pw_gid)
+    finally:
+        os.close(handle)
 
 
 def drop_to(account: pwd.struct_passwd) -> None:

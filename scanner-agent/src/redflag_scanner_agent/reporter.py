@@ -14,7 +14,7 @@ from collections.abc import Callable
 from redflag_ops.logging import get_logger
 from redflag_scanner_agent import facts
 from redflag_scanner_agent.connection import REPORTS_TYPE, UPLOAD_DEADLINE_S, Call
-from redflag_scanner_agent.errors import AgentError
+from redflag_scanner_agent.errors import HelperRefusedError
 from redflag_scanner_agent.helper_client import Hello, HelperClient
 from redflag_scanner_agent.renewal import Access
 from redflag_wire.clock import Clock
@@ -80,7 +80,6 @@ class Reporter:
         code: str | None = None,
         mark: tuple[str, str] | None = None,
         pending: int | None = None,
-        report: str | None = None,
     ) -> None:
         """Number, sign and keep a report.
 
@@ -91,30 +90,49 @@ class Reporter:
             code: of an event.
             mark: kept by the helper with the report.
             pending: the helper's body this is.
-            report: its id when it was reserved before.
 
         Raises:
             AgentError: the helper refused or is gone.
         """
         async with self._chain:
-            report_id = report or str(new_id(self._clock, self._random))
-            rseq, prev = await self._helper.reserve(report_id)
-            payload = Report(
-                fleet=self._fleet,
-                agent=self._agent,
-                akt=self._key.public.thumbprint,
-                report=parse_id(report_id),
-                rseq=rseq,
-                prev=prev,
-                at_mono=int(self._clock.monotonic() * 1000),
-                boot_id=self._boot_id,
-                kind=kind,
-                code=code,
-                at=self._clock.now(),
-                body=ref,
-            ).to_bytes()
-            envelope = sign_envelope(PayloadType.REPORT, payload, self._key).to_bytes()
-            await self._helper.commit(envelope, sealed, mark=mark, pending=pending)
+            try:
+                await self._place(kind, ref, sealed, code=code, mark=mark, pending=pending)
+            except HelperRefusedError as error:
+                if error.code != "reservation_open":
+                    raise
+                # An earlier report got a number and, for want of disk or time, no bytes.
+                await self._fill((await self._helper.hello()).reserved)
+                await self._place(kind, ref, sealed, code=code, mark=mark, pending=pending)
+
+    async def _place(
+        self,
+        kind: ReportKind,
+        ref: BodyRef,
+        sealed: bytes,
+        *,
+        code: str | None,
+        mark: tuple[str, str] | None = None,
+        pending: int | None = None,
+        report: str | None = None,
+    ) -> None:
+        report_id = report or str(new_id(self._clock, self._random))
+        rseq, prev = await self._helper.reserve(report_id)
+        payload = Report(
+            fleet=self._fleet,
+            agent=self._agent,
+            akt=self._key.public.thumbprint,
+            report=parse_id(report_id),
+            rseq=rseq,
+            prev=prev,
+            at_mono=int(self._clock.monotonic() * 1000),
+            boot_id=self._boot_id,
+            kind=kind,
+            code=code,
+            at=self._clock.now(),
+            body=ref,
+        ).to_bytes()
+        envelope = sign_envelope(PayloadType.REPORT, payload, self._key).to_bytes()
+        await self._helper.commit(envelope, sealed, mark=mark, pending=pending)
 
     async def begin(self, hello: Hello) -> None:
         """Fill what a crash left open, then report the facts if they are new.
@@ -122,16 +140,25 @@ class Reporter:
         Raises:
             AgentError: the helper refused or is gone, or a fact is missing.
         """
-        if hello.reserved is not None:
-            event = HostEvent(
-                code="report_lost",
-                severity="warning",
-                component="agent",
-                message="the agent was stopped while it wrote this report",
-            )
-            ref, sealed = seal_body(event.to_bytes())
-            await self.add(ReportKind.EVENT, ref, sealed, code=event.code, report=hello.reserved)
-        await self.facts(hello.capabilities, hello.facts_mark)
+        async with self._chain:
+            await self._fill(hello.reserved)
+        try:
+            await self.facts(hello.capabilities, hello.facts_mark)
+        except HelperRefusedError as error:
+            # A full spool must not keep the agent from emptying it; the facts are looked at again later.
+            log.warning("facts.not_kept", code=error.code, detail=error.detail)
+
+    async def _fill(self, reserved: str | None) -> None:
+        if reserved is None:
+            return
+        event = HostEvent(
+            code="report_lost",
+            severity="warning",
+            component="agent",
+            message="the agent was stopped while it wrote this report",
+        )
+        ref, sealed = seal_body(event.to_bytes())
+        await self._place(ReportKind.EVENT, ref, sealed, code=event.code, report=reserved)
 
     async def facts(self, capabilities: list[ManagerCapability], mark: str | None) -> None:
         """Report what this host is, unless exactly that was reported before."""
@@ -145,10 +172,12 @@ class Reporter:
         """Have the helper look once, so that a new host shows its updates without being asked."""
         try:
             found = await self._helper.look(refresh=True)
-        except AgentError as error:
+            await self._first_inventory_done(found)
+        except HelperRefusedError as error:
             # The next start tries again; scans that are asked for say what is wrong.
             log.warning("inventory.first_failed", code=error.code, detail=error.detail)
-            return
+
+    async def _first_inventory_done(self, found: int) -> None:
         event = HostEvent(
             code="agent_started",
             severity="info",
