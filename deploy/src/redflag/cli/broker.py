@@ -21,6 +21,7 @@ from redflag_broker_config.errors import ApiError, ApiTimeoutError, BrokerUnreac
 from redflag_broker_config.permissions import Service
 
 CHECK_DEADLINE_S: Final = 120.0
+CONNECT_DEADLINE_S: Final = 5.0
 CLOSE_DEADLINE_S: Final = 5.0
 MONITOR_DEADLINE_S: Final = 5.0
 
@@ -75,7 +76,12 @@ async def differences(common: Common) -> list[Difference]:
 
     try:
         client = await connect(
-            broker.url, broker.seed_file, Service.DISPATCHER, "redflag-broker-check", on_error=remember
+            broker.url,
+            broker.seed_file,
+            Service.DISPATCHER,
+            "redflag-broker-check",
+            on_error=remember,
+            deadline_s=CONNECT_DEADLINE_S,
         )
     except CredentialsError as error:
         raise UsageRefusedError(
