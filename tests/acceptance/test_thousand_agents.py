@@ -128,7 +128,7 @@ async def test_idle_agents_cost_nothing_and_each_command_arrives_once(
     # The same again, and while everything is stopped the broker loses its whole store.
     await command_each(installation, session, agents)
     installation.stop()
-    shutil.rmtree(installation.data_dir / "nats" / "jetstream")
+    shutil.rmtree(installation.data_dir / "nats" / "store")
     installation.start()
     await poll_until_each_has_worked(agents, 2)
     await until_succeeded(installation, session, 2 * AGENTS)

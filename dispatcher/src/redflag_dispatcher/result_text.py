@@ -7,6 +7,7 @@ from redflag_dispatcher.report_body import ListedInventory
 from redflag_wire.plan import Plan
 from redflag_wire.report_bodies import InstalledItem, InstallResult
 
+MILLISECONDS = 1000  # in a second
 NAMED = 3  # packages named in a line; the rest is counted
 
 
@@ -50,7 +51,6 @@ def of_install(result: InstallResult, asked: Collection[tuple[str, str]]) -> dic
     """
     done = [item for item in result.items if item.ok]
     failed = [item for item in result.items if not item.ok]
-    seconds = round(result.duration_ms / 1000)
     if result.drift is not None:
         text = "Nothing done: the plan is no longer the approved one"
     elif not done:
@@ -64,7 +64,7 @@ def of_install(result: InstallResult, asked: Collection[tuple[str, str]]) -> dic
             text += f" and {rest} more" if len(chosen) > NAMED else f" and {rest} {others}"
         if failed:
             text += f"; {len(failed)} failed: {_names(failed)}"
-        text += f", {seconds} s"
+        text += f", {_duration(result.duration_ms)}"
     return {
         "text": text[:1].upper() + text[1:],
         "changed": len(done),
@@ -73,6 +73,10 @@ def of_install(result: InstallResult, asked: Collection[tuple[str, str]]) -> dic
         "conffiles_kept": list(result.conffiles_kept),
         "drift": None if result.drift is None else result.drift.model_dump(mode="json"),
     }
+
+
+def _duration(milliseconds: int) -> str:
+    return f"{milliseconds} ms" if milliseconds < MILLISECONDS else f"{round(milliseconds / MILLISECONDS)} s"
 
 
 def _change(item: InstalledItem) -> str:

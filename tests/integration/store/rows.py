@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from redflag_wire.clock import SystemClock
-from redflag_wire.ids import new_id
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from redflag_store.engine import open_engine, sessions
 from redflag_store.queries.intents import IntentData
 from redflag_store.states import AgentState
 from redflag_store.tables import Agent
+from redflag_wire.clock import SystemClock
+from redflag_wire.ids import new_id
 
 CLOCK = SystemClock()
 

@@ -1,13 +1,13 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from redflag_wire.clock import ManualClock
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from redflag_store.months import MONTHS_AHEAD, ensure_partitions
 from redflag_store.tables import UpdateEvent
+from redflag_wire.clock import ManualClock
 from tests.integration.store.rows import CLOCK, agent_row, opened
 from tests.support.postgres import DatabaseUrl
 

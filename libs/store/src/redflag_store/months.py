@@ -8,9 +8,10 @@ rights, because no program's role may create tables.
 import re
 from typing import Final
 
-from redflag_wire.clock import Clock
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from redflag_wire.clock import Clock
 
 MONTHS_AHEAD: Final = 3  # months, this one included, that are kept ready; the database refuses more than 24
 

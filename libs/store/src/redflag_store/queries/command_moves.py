@@ -16,8 +16,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from redflag_wire.clock import Clock
-from redflag_wire.ids import new_id
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -33,6 +31,8 @@ from redflag_store.command_states import (
 )
 from redflag_store.errors import StoreError
 from redflag_store.tables.commands import Command, CommandEvent
+from redflag_wire.clock import Clock
+from redflag_wire.ids import new_id
 
 CHANGE_CHANNEL: Final = "redflag_change"
 

@@ -17,8 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from redflag_wire.clock import Clock
-from redflag_wire.ids import new_id
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,6 +25,8 @@ from redflag_store.errors import StoreError
 from redflag_store.queries.intents import IntentData, store_intent
 from redflag_store.states import AgentState, CommandSource
 from redflag_store.tables.commands import PENDING_SQL
+from redflag_wire.clock import Clock
+from redflag_wire.ids import new_id
 
 MAX_PENDING_PER_AGENT: Final = 10
 MAX_AGENTS_PER_CALL: Final = 10_000

@@ -71,8 +71,8 @@ RETURNING auto_approve, tags::text AS tags
 """
 
 _AGENT = """
-INSERT INTO agent (id, hostname, machine_id, state, akt, token_id, tags, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8)
+INSERT INTO agent (id, hostname, machine_id, state, akt, token_id, tags, created_at, last_seen_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $8)
 """
 
 _KEY = """

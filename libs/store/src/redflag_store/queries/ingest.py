@@ -165,7 +165,8 @@ _CHANGE = (  # built from the constant above only
 )
 
 _AGENT_TIMES = """
-UPDATE agent a SET last_rseq = greatest(a.last_rseq, n.rseq), last_report_at = $3
+UPDATE agent a SET last_rseq = greatest(a.last_rseq, n.rseq), last_report_at = $3,
+                   last_seen_at = greatest(a.last_seen_at, $3)
 FROM unnest($1::uuid[], $2::bigint[]) AS n (id, rseq) WHERE a.id = n.id
 """
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from redflag_wire.clock import Clock
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from redflag_wire.clock import Clock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

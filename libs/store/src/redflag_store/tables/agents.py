@@ -53,7 +53,7 @@ class Agent(SQLModel, table=True):
     capabilities: JsonList = []  # list of {manager, can_install, reason}; copied per row
     tags: JsonObject = {}  # name -> text; copied per row
     created_at: Time
-    last_seen_at: MaybeTime = None  # last poll, from presence batches
+    last_seen_at: MaybeTime = None  # last poll, report or enrolment
     last_report_at: MaybeTime = None  # last stored report
     last_rseq: BigCount = 0  # highest contiguous report number stored
     last_seq: BigCount = 0  # last command number given out
