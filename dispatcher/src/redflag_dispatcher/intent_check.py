@@ -27,11 +27,12 @@ CLOCK_SKEW = timedelta(minutes=5)  # what an API server's clock may run ahead of
 KINDS_OF_VERB: Mapping[IntentVerb, frozenset[CommandKind]] = {
     IntentVerb.SCAN: frozenset({CommandKind.SCAN}),
     IntentVerb.PLAN_UPDATES: frozenset({CommandKind.DRY_RUN_UPDATE}),
-    # Confirming dependencies approves a plan digest, which the install command then carries.
-    IntentVerb.CONFIRM_PLAN: frozenset({CommandKind.INSTALL_UPDATES}),
     IntentVerb.INSTALL_UPDATES: frozenset({CommandKind.INSTALL_UPDATES}),
 }
-"""What each verb lets be commanded; a verb that is not here commands nothing. Grows with ``IntentVerb``."""
+"""What each verb lets be commanded; a verb that is not here commands nothing. Grows with ``IntentVerb``.
+
+Approving updates and confirming a plan are words about packages and digests: installing is a verb of its own.
+"""
 
 
 @dataclass(frozen=True, slots=True)

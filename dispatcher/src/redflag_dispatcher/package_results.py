@@ -9,7 +9,8 @@ from typing import TypeAlias
 from uuid import UUID
 
 from redflag_store.command_states import ServerState
-from redflag_store.queries.inventory import CommandPackage, PackageKey
+from redflag_store.queries.inventory import PackageKey
+from redflag_store.queries.package_results import CommandPackage
 from redflag_store.states import PackageUpdateState
 from redflag_wire.plan import Plan
 from redflag_wire.report_bodies import InstallResult

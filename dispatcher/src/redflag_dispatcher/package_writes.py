@@ -17,8 +17,9 @@ from redflag_dispatcher import inventory_rules
 from redflag_dispatcher.package_results import StateChange, after_end, after_install, after_plan
 from redflag_dispatcher.report_body import ListedInventory
 from redflag_store.command_states import ServerState
-from redflag_store.queries import inventory
-from redflag_store.queries.inventory import CommandPackage, HistoryRow, PlanRow, UpdateEventRow
+from redflag_store.queries import inventory, package_results
+from redflag_store.queries.inventory import UpdateEventRow
+from redflag_store.queries.package_results import CommandPackage, HistoryRow, PlanRow
 from redflag_store.states import UpdateEventKind
 from redflag_wire.report_bodies import InstallResult
 
@@ -129,15 +130,15 @@ async def _write_results(
         return
     commands = [op.row.command_id if isinstance(op, PlanOp) else op.command for op in ops]
     packages: defaultdict[UUID, list[CommandPackage]] = defaultdict(list)
-    for package in await inventory.packages_of(session, commands):
+    for package in await package_results.packages_of(session, commands):
         packages[package.command_id].append(package)
     changes: list[StateChange] = []
     for op, command in zip(ops, commands, strict=True):
         changes.extend(_changes(op, packages[command]))
-    await inventory.set_package_states(session, changes, at)
-    await inventory.write_plans(session, [op.row for op in ops if isinstance(op, PlanOp)])
+    await package_results.set_package_states(session, changes, at)
+    await package_results.write_plans(session, [op.row for op in ops if isinstance(op, PlanOp)])
     installs = [op for op in ops if isinstance(op, InstallOp)]
-    await inventory.write_history(
+    await package_results.write_history(
         session, [row for op in installs for row in _history(op, at=at, new_id=new_id)]
     )
     await inventory.write_update_events(

@@ -21,8 +21,8 @@ from redflag_dispatcher.package_writes import InstallOp, InventoryOp, PackageOp,
 from redflag_dispatcher.report_body import BAD_ROWS_NAMED, ReadReport
 from redflag_store.command_states import END_STATES, ServerState
 from redflag_store.queries.ingest import CommandChange, CommandRow, FactsRow
-from redflag_store.queries.inventory import PlanRow
 from redflag_store.queries.journal import EventRow, MoveRow
+from redflag_store.queries.package_results import PlanRow
 from redflag_store.states import Severity
 from redflag_wire.command import CommandKind
 from redflag_wire.envelope import digest

@@ -9,7 +9,8 @@ from redflag_dispatcher.package_writes import InventoryOp, PackageOp, ReleaseOp,
 from redflag_dispatcher.report_body import ListedInventory
 from redflag_dispatcher.result_text import of_install
 from redflag_store.command_states import ServerState
-from redflag_store.queries.inventory import CommandPackage, Difference, Listed, Stored
+from redflag_store.queries.inventory import Difference, Listed, Stored
+from redflag_store.queries.package_results import CommandPackage
 from redflag_wire.command_params import PackageRef
 from redflag_wire.ids import new_id
 from redflag_wire.plan import Plan, PlanDrift, PlanItem

@@ -1,4 +1,4 @@
-"""What reports say about packages: current state, immutable events, plans and history; all set-based.
+"""Inventories: the current state of packages and the immutable events about them; all set-based.
 
 Guarantees: an inventory is compared with the stored state inside the database and only differences come back, so
 one that changed nothing writes nothing. The rows of one agent change under the lock of the agent's row.
@@ -91,42 +91,6 @@ class UpdateEventRow:
     detail: str = "{}"  # JSON text
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """A row of `update_history`."""
-
-    id: UUID
-    agent_id: UUID
-    command_id: UUID
-    manager: str
-    name: str
-    arch: str
-    old_version: str | None
-    new_version: str | None
-    action: str
-    result: str
-    agent_started_at: datetime | None
-    agent_finished_at: datetime | None
-    stored_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRow:
-    """A row of `update_plan`."""
-
-    id: UUID
-    agent_id: UUID
-    command_id: UUID
-    manager: str
-    digest: str
-    plan: bytes
-    request: str  # JSON text
-    item_count: int
-    extra_count: int
-    removes: int
-    created_at: datetime
-
-
 _INCOMING_COLUMNS = (
     ("agent_id", "uuid"),
     ("manager", "text"),
@@ -196,35 +160,9 @@ SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::
                      $8::text[], $9::text[], $10::uuid[], $11::jsonb[])
 """
 
-_HISTORY_COLUMNS = tuple(HistoryRow.__slots__)
-_HISTORY = f"""
-INSERT INTO update_history ({", ".join(_HISTORY_COLUMNS)})
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
-                     $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[],
-                     $13::timestamptz[])
-"""  # noqa: S608 - built from the constants above only
 
-_PLAN_COLUMNS = tuple(PlanRow.__slots__)
-_PLAN = f"""
-INSERT INTO update_plan ({", ".join(_PLAN_COLUMNS)})
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[],
-                     $8::integer[], $9::integer[], $10::integer[], $11::timestamptz[])
-"""  # noqa: S608 - built from the constants above only
-
-_OF_COMMANDS = """
-SELECT agent_id, manager, name, arch, state, candidate, approved_version, command_id
-FROM package_state WHERE command_id = ANY($1::uuid[]) FOR NO KEY UPDATE
-"""
-
-_SET_STATE = """
-UPDATE package_state p SET state = n.state, installed = coalesce(n.installed, p.installed), changed_at = $7
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-     AS n (agent_id, manager, name, arch, state, installed)
-WHERE p.agent_id = n.agent_id AND p.manager = n.manager AND p.name = n.name AND p.arch = n.arch
-"""
-
-
-def _split(keys: Sequence[PackageKey]) -> list[list[Any]]:
+def split_keys(keys: Sequence[PackageKey]) -> list[list[Any]]:
+    """Return keys as four columns."""
     return [[key[part] for key in keys] for part in range(4)]
 
 
@@ -293,11 +231,11 @@ async def write_packages(
             at,
         )
         await connection.execute(
-            _LAPSE, *_split([row.listed.key for row in rows]), [row.listed.candidate for row in rows], at
+            _LAPSE, *split_keys([row.listed.key for row in rows]), [row.listed.candidate for row in rows], at
         )
     if gone:
-        await connection.execute(_AT_REST, *_split(gone), at)
-        await connection.execute(_LAPSE, *_split(gone), [None] * len(gone), at)
+        await connection.execute(_AT_REST, *split_keys(gone), at)
+        await connection.execute(_LAPSE, *split_keys(gone), [None] * len(gone), at)
 
 
 async def write_update_events(session: AsyncSession, rows: Sequence[UpdateEventRow]) -> None:
@@ -305,7 +243,7 @@ async def write_update_events(session: AsyncSession, rows: Sequence[UpdateEventR
     if not rows:
         return
     connection = await driver_connection(session)
-    agents, managers, names, arches = _split([row.key for row in rows])
+    agents, managers, names, arches = split_keys([row.key for row in rows])
     await connection.execute(
         _EVENTS,
         [row.id for row in rows],
@@ -339,65 +277,3 @@ async def note_inventories(
         [row[2] for row in rows],
         at,
     )
-
-
-async def write_history(session: AsyncSession, rows: Sequence[HistoryRow]) -> None:
-    """Append rows to `update_history`."""
-    if rows:
-        connection = await driver_connection(session)
-        await connection.execute(
-            _HISTORY, *[[getattr(row, name) for row in rows] for name in _HISTORY_COLUMNS]
-        )
-
-
-async def write_plans(session: AsyncSession, rows: Sequence[PlanRow]) -> None:
-    """Append rows to `update_plan`."""
-    if rows:
-        connection = await driver_connection(session)
-        await connection.execute(_PLAN, *[[getattr(row, name) for row in rows] for name in _PLAN_COLUMNS])
-
-
-@dataclass(frozen=True, slots=True)
-class CommandPackage:
-    """A package a command works on."""
-
-    key: PackageKey
-    state: str
-    candidate: str | None
-    approved_version: str | None
-    command_id: UUID
-
-
-async def packages_of(session: AsyncSession, commands: Sequence[UUID]) -> list[CommandPackage]:
-    """Lock and return the packages these commands work on."""
-    if not commands:
-        return []
-    connection = await driver_connection(session)
-    return [
-        CommandPackage(
-            (row["agent_id"], row["manager"], row["name"], row["arch"]),
-            row["state"],
-            row["candidate"],
-            row["approved_version"],
-            row["command_id"],
-        )
-        for row in await connection.fetch(_OF_COMMANDS, list(commands))
-    ]
-
-
-async def set_package_states(
-    session: AsyncSession, states: Sequence[tuple[PackageKey, str, str | None]], at: datetime
-) -> None:
-    """Move packages to other states, with the version now installed where it is known.
-
-    A package that is not stored is left out: a dependency nobody listed as an update.
-    """
-    if states:
-        connection = await driver_connection(session)
-        await connection.execute(
-            _SET_STATE,
-            *_split([key for key, _, _ in states]),
-            [state for _, state, _ in states],
-            [installed for _, _, installed in states],
-            at,
-        )

@@ -6,6 +6,7 @@ What is not in `TRANSIENT`, or is refused data by `is_refused_data`, is no reaso
 from typing import Final
 
 import asyncpg
+from asyncpg.exceptions import InterfaceError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -14,7 +15,7 @@ TRANSIENT: Final[tuple[type[Exception], ...]] = (
     TimeoutError,
     PoolTimeoutError,
     DBAPIError,  # raised by connecting and by pre-ping; our statements go to the driver itself
-    asyncpg.InterfaceError,  # the connection is closed
+    InterfaceError,  # the connection is closed
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -42,5 +43,5 @@ def is_refused_data(error: BaseException) -> bool:
     `ValueError` as well.
     """
     return isinstance(error, _REFUSED) or (
-        isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+        isinstance(error, InterfaceError) and isinstance(error, ValueError)
     )
