@@ -2,7 +2,7 @@
 
 It guarantees that the gateway's list holds no right to publish a command, to make, change, purge or delete a
 stream, or to listen to other clients' inboxes. ``CMD-*`` is not a wildcard in an API subject, so each command
-stream stands in the list by name. See docs/architecture.md 1 and 3.
+stream stands in the list by name. See ARCHITECTURE.md 1 and 3.
 """
 
 from dataclasses import dataclass

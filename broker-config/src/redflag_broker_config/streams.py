@@ -3,7 +3,7 @@
 Each definition is the JSON object of the JetStream API (durations in nanoseconds), because the client's classes do
 not know every field. It guarantees that each stream is bounded in bytes, age or messages and that its number of
 consumers is set: nats-server limits a stream to 1000 consumers by default. Reasons and figures:
-docs/architecture.md 3.
+ARCHITECTURE.md 3.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Every name RedFlag uses on its broker, and how an agent's id becomes one.
 
 It guarantees that a name is built in one place only: the streams, the permissions and the programs all take it
-from here, so a name that one of them uses is a name the others know. See docs/architecture.md 3.
+from here, so a name that one of them uses is a name the others know. See ARCHITECTURE.md 3.
 """
 
 from enum import StrEnum

@@ -3,7 +3,7 @@
 A host's word may come before the server's own bookkeeping (the relay that saw the PubAck died) and reports may come
 out of order, so a report moves a command along the whole way to what it says, each step one transition. A word
 that is older than what is known moves nothing. End states never change, with one exception: ``expired`` is
-provisional, and a signed report of a start before ``exp`` replaces it once (docs/architecture.md 4).
+provisional, and a signed report of a start before ``exp`` replaces it once (ARCHITECTURE.md 4).
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 A ``duplicate`` says that the id was seen within the window, not that the message is there: it may have been taken
 off the queue, or lost with the store. It is looked up, and published again under the next number when it is not
-there; the host's journal answers a command it knows (docs/architecture.md 2).
+there; the host's journal answers a command it knows (ARCHITECTURE.md 2).
 """
 
 import json

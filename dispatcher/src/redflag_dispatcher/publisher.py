@@ -1,6 +1,6 @@
 """Publishes many messages at once and counts their PubAcks on one subscription.
 
-One request per message costs twenty times the client's time (docs/architecture.md 3). A batch gets reply subjects
+One request per message costs twenty times the client's time (ARCHITECTURE.md 3). A batch gets reply subjects
 ``<inbox>.<batch>.<index>``; the batch ends when every answer is in or its deadline passed. Guarantees: one result
 for each message, in order; what had no answer in time is a ``PublishError`` with code 0, and whether the broker
 stored it is then unknown.

@@ -4,7 +4,7 @@ Each round, in bounded batches: (a) published rows whose stream is another incar
 number, with the same bytes; (b) for agents whose commands have waited longer than ``WAITING_S`` the broker's count is
 compared with ours, and what is missing is due again; (c) their wake-ups are repeated, because one may be lost; (d)
 what nobody started before ``exp`` is expired; (e) outbox rows past their use are swept. Round by round the whole
-JetStream store may be lost and comes back (docs/architecture.md 2). Two reconcilers at once cost a little work and
+JetStream store may be lost and comes back (ARCHITECTURE.md 2). Two reconcilers at once cost a little work and
 change nothing twice: every repair is guarded by the row's state and number.
 """
 

@@ -1,7 +1,7 @@
 """What the dispatcher asks the broker about its command streams: which incarnation, what is in them, wake-ups.
 
 A stream of the same name that was made again after a wiped store has another ``created`` time; that is how a loss
-of everything is told from a busy queue. See docs/architecture.md 2.
+of everything is told from a busy queue. See ARCHITECTURE.md 2.
 """
 
 import json

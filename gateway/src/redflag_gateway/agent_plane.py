@@ -1,4 +1,4 @@
-"""The calls of ``/agent/v1``: what each takes and answers (docs/architecture.md 5).
+"""The calls of ``/agent/v1``: what each takes and answers (ARCHITECTURE.md 5).
 
 Guarantees: handlers see a request only after `edge` let it in; what is not one of the forms below is refused with
 400 before anything is done. Which calls need no signature stands in one place, ``UNSIGNED``.

@@ -3,7 +3,7 @@
 Guarantees: all pulls share one subscription (a delivered message carries its stream subject, so it is routed by the
 agent in it; status messages come on the inbox and name agent and pull); one pull per agent at a time; what is
 delivered to nobody is given back at once; an acknowledgement goes only to the life of the consumer that delivered.
-See docs/architecture.md 3.
+See ARCHITECTURE.md 3.
 """
 
 import asyncio

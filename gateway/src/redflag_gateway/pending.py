@@ -2,7 +2,7 @@
 
 Guarantees: an agent is never held to have nothing unless the broker said so since the last (re)connection and no
 wake-up has come since; both tables are bounded, and what falls out of them is in doubt again, not forgotten. See
-docs/architecture.md 3.
+ARCHITECTURE.md 3.
 """
 
 from collections import OrderedDict

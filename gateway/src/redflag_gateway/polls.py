@@ -2,7 +2,7 @@
 
 Guarantees: an agent with nothing pending is answered without the broker; a wake-up that comes at any moment of a
 poll is noticed; nothing acknowledged is handed out again by this gateway; the agent's consumer is removed when the
-last command was acknowledged. See docs/architecture.md 3 and 5.
+last command was acknowledged. See ARCHITECTURE.md 3 and 5.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Agents that are shut out, from the bucket ``rf-status`` (docs/architecture.md 3).
+"""Agents that are shut out, from the bucket ``rf-status`` (ARCHITECTURE.md 3).
 
 Guarantees: an agent that was shut out stays so until the bucket says otherwise by a deletion; a bucket that is empty
 because the broker lost its store lets nobody in.

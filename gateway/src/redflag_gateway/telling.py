@@ -1,4 +1,4 @@
-"""Loops that tell the dispatcher what was delivered and who was seen (docs/architecture.md 3).
+"""Loops that tell the dispatcher what was delivered and who was seen (ARCHITECTURE.md 3).
 
 Guarantees: deliveries are stored by the broker before they are forgotten here, or come back into the bounded log;
 presence is told without storing, the newest word is enough.

@@ -212,7 +212,7 @@ async def test_stolen_gateway_credential_can_plant_a_worthless_answer_only(
     gateway: Client, dispatcher: Client
 ) -> None:
     # A publish whose reply subject is a command subject makes the broker store its own PubAck there. Hosts refuse
-    # it (it is not an envelope) and the dispatcher removes it; docs/architecture.md 3 names this.
+    # it (it is not an envelope) and the dispatcher removes it; ARCHITECTURE.md 3 names this.
     await gateway.publish(up_subject("report", 1), b"r", reply=command_subject(AGENT))
     await gateway.flush()
     await dispatcher.flush()

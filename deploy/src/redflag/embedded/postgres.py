@@ -32,7 +32,7 @@ LEFTOVER_FAST_S = 10.0  # what a left behind server gets for an orderly stop
 LEFTOVER_HARD_S = 5.0  # and then for dying at SIGQUIT, and again at SIGKILL
 BUILTIN_LOCALE_MAJOR = 17  # the first version with locales that do not depend on the host's libc
 
-# Durable on purpose; docs/reliability.md: what the API confirmed survives a crash.
+# Durable on purpose; docs/invariants.md I4: what the API confirmed survives a crash.
 _SETTINGS = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 
 

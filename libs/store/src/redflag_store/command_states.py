@@ -1,6 +1,6 @@
 """The states of a command on the server and every legal move between them; pure, no I/O.
 
-Guarantees (architecture.md section 4 as kept in docs/architecture.md):
+Guarantees (ARCHITECTURE.md section 4 as kept in ARCHITECTURE.md):
 
 - `can_move` is true exactly for the lettered transitions of `TRANSITIONS`, nothing else.
 - An end state has no way out, except that `expired` is provisional: a late signed report of work that started
