@@ -112,8 +112,7 @@ def check_report(data: bytes, keys: AgentKeys | None, *, fleet: str) -> CheckedR
         raise ReportRefusedError("fleet", f"signed for fleet {report.fleet}")
     if report.agent != keys.agent:
         raise ReportRefusedError("agent", f"signed for agent {report.agent}")
-    # The agent key in use, or the key that signed, if the host names that one: both are keys it enrolled with.
-    if report.akt not in {keys.agent_key.thumbprint, verified.key.thumbprint}:
+    if report.akt != keys.agent_key.thumbprint:
         raise ReportRefusedError("akt", "signed beside another agent key")
     wanted = keys.receipt_key if report.kind is ReportKind.COMMAND else keys.agent_key
     if verified.key != wanted:
