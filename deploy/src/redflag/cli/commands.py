@@ -21,7 +21,7 @@ _COLUMNS = (
     Column("Id", whole=True),
     Column("Host", whole=True),
     Column("Kind"),
-    Column("State"),
+    Column("State", whole=True),
     Column("Asked"),
     Column("By"),
     Column("Took", right=True),
@@ -29,7 +29,7 @@ _COLUMNS = (
 _TIMELINE = (
     Column("At"),
     Column("Host's clock"),
-    Column("State"),
+    Column("State", whole=True),
     Column("Cause"),
     Column("Detail"),
 )

@@ -8,6 +8,7 @@ the answer: it is carried out once.
 
 import asyncio
 import json
+import os
 import ssl
 import uuid
 from collections.abc import Mapping
@@ -174,5 +175,8 @@ class _BrokenError(ServerUnreachableError):
 
 
 def _reason(error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or getattr(getattr(error, "os_error", None), "strerror", None)
-    return str(reason or str(error) or type(error).__name__)
+    # asyncio's own words for a refused connection are for programmers; the system's are for people.
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return str(error) or type(error).__name__

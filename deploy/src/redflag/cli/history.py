@@ -17,7 +17,7 @@ _COLUMNS = (
     Column("When"),
     Column("Host", whole=True),
     Column("What"),
-    Column("State"),
+    Column("State", whole=True),
     Column("By"),
     Column("Command", whole=True),
 )

@@ -16,13 +16,12 @@ app = App(name="hosts", help="Hosts and their state.", help_epilogue=exit_codes.
 
 _COLUMNS = (
     Column("Host", whole=True),
-    Column("State"),
+    Column("State", whole=True),
     Column("OS"),
     Column("Updates", right=True),
     Column("Security", right=True),
-    Column("Approved", right=True),
     Column("Reboot"),
-    Column("Seen"),
+    Column("Seen", whole=True),
     Column("Id", whole=True),
 )
 
@@ -49,7 +48,6 @@ def list_hosts(
                 f"{dash(host['os_name'])} {host['os_version'] or ''}".strip(),
                 str(updates["available"]),
                 Styled(str(updates["security"]), "red" if updates["security"] else ""),
-                str(updates["approved"]),
                 Styled("needed", "yellow") if host["reboot_required"] else "no",
                 ago(host["last_seen_at"], now),
                 host["id"],

@@ -116,6 +116,7 @@ class Output:
                 justify="right" if column.right else "left",
                 no_wrap=column.whole or not terminal,
                 overflow="fold",
+                min_width=len(column.title),
             )
         for row in rows:
             made.add_row(*(_text(cell) for cell in row))

@@ -18,7 +18,7 @@ app = App(name="tokens", help="Tokens that let hosts in.", help_epilogue=exit_co
 
 _COLUMNS = (
     Column("Id", whole=True),
-    Column("State"),
+    Column("State", whole=True),
     Column("Seats", right=True),
     Column("Expires"),
     Column("Made"),
@@ -75,7 +75,7 @@ def create(
         if out.as_json:
             out.json(answer)
             return ExitCode.DONE
-        line = answer.get("install") or answer.get("install_line")
+        line = answer["install"]
         hosts = "one host" if answer["seats"] == 1 else f"{answer['seats']} hosts"
         out.note(f"Token {answer['id']} lets in {hosts} until {exact(answer['expires_at'])}.")
         if line:

@@ -27,7 +27,7 @@ _COLUMNS = (
     Column("Installed"),
     Column("Candidate"),
     Column("Security"),
-    Column("State"),
+    Column("State", whole=True),
     Column("Manager"),
 )
 

@@ -117,5 +117,5 @@ async def test_no_server_says_so() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     async with Api(Server(f"http://127.0.0.1:{port}", "k", "test")) as api:
-        with pytest.raises(CliError, match="cannot be reached"):
+        with pytest.raises(CliError, match="cannot be reached: Connection refused"):
             await api.get("/x")

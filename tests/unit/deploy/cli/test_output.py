@@ -140,3 +140,24 @@ def test_removals_are_red_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_exit_codes_never_change() -> None:
     assert [code.value for code in ExitCode] == [0, 1, 2, 3, 4, 5, 6, 7, 130, 141]
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_a_list_of_hosts_breaks_no_word_on_a_usual_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    identity = "0198f000-0000-7000-8000-000000000001"
+    titles = [Column(one, whole=True) for one in ("Host", "State")]
+    titles += [
+        Column("OS"),
+        Column("Updates", right=True),
+        Column("Seen", whole=True),
+        Column("Id", whole=True),
+    ]
+    row = ["web-04", "active", "Debian GNU/Linux 12 (bookworm)", "136", "2 s ago", identity]
+    Output(terminal, Terminal(), Format.TABLE).table(titles, [row])
+    for whole in ("Updates", "active", "2 s ago", identity):
+        assert whole in terminal.getvalue()
