@@ -10,6 +10,7 @@ from pathlib import Path
 
 from redflag_ops.errors import ConfigurationError
 from redflag_ops.logging import get_logger
+from redflag_scanner_agent.parent_death import kept_over_change_of_account
 
 ACCOUNTS = ("redflag-agent", "nobody")  # the first that exists, unless a setting names one
 
@@ -87,9 +88,10 @@ def drop_to(account: pwd.struct_passwd) -> None:
         importlib.import_module(module)
     for codec in _CODECS:
         codecs.lookup(codec)
-    os.setgroups([])
-    os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
-    os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+    with kept_over_change_of_account():
+        os.setgroups([])
+        os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
+        os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
     os.umask(0o077)
     if 0 in {*os.getresuid(), *os.getresgid()} or os.getgroups():
         raise ConfigurationError("the network process could not give its privileges up")

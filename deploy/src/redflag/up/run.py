@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redflag.up.data_dir import DataDir
@@ -164,7 +165,7 @@ class _Up:
             f"  API      {summary.api_url}",
             f"  Gateway  {summary.gateway_url}",
             f"  Admin's API key in {summary.admin_secret_file}",
-            "  See updates with: redflag updates list",
+            f"  See updates with: {_as_typed()} updates list",
             "  Ctrl-C stops everything",
         ]
         self._reporter.report(
@@ -195,3 +196,8 @@ class _Up:
             killed=killed,
             left=[name for name, _ in left],
         )
+
+
+def _as_typed() -> str:
+    """Return how this command was started, so that the next one can be typed the same way."""
+    return sys.argv[0] if sys.argv and Path(sys.argv[0]).name == "redflag" else "redflag"
