@@ -19,7 +19,7 @@ _COLUMNS = (
     Column("What"),
     Column("State", whole=True),
     Column("By"),
-    Column("Command", whole=True),
+    Column("Command", whole=True, spare=True),
 )
 
 

@@ -22,7 +22,7 @@ _COLUMNS = (
     Column("Security", right=True),
     Column("Reboot"),
     Column("Seen", whole=True),
-    Column("Id", whole=True),
+    Column("Id", whole=True, spare=True),
 )
 
 

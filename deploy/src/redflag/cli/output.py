@@ -20,6 +20,8 @@ from redflag.cli.problems import CliError
 from redflag.cli.terminal_text import one_line, safe
 
 UNLIMITED: Final = 1_000_000  # columns: wider than any table, so that none is cut
+GAP: Final = 2  # between two columns
+FLEXIBLE_MIN: Final = 12  # a column that may break is not made narrower
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Column:
         title: its heading.
         whole: never broken into lines: ids and names one copies.
         right: figures.
+        spare: left out on a terminal too narrow for it; never in a pipe.
     """
 
     title: str
     whole: bool = False
     right: bool = False
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,18 +113,30 @@ class Output:
         """Print a table."""
         stream = self.stderr if to_stderr else self.stdout
         terminal = stream.isatty()
-        made = Table(box=SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
-        for column in columns:
-            made.add_column(
-                column.title,
-                justify="right" if column.right else "left",
-                no_wrap=column.whole or not terminal,
-                overflow="fold",
-                min_width=len(column.title),
-            )
-        for row in rows:
-            made.add_row(*(_text(cell) for cell in row))
         console = self._console(stream)
+        texts = [[_text(cell) for cell in row] for row in rows]
+        shown = list(range(len(columns)))
+        if terminal:
+            shown = fitting(columns, texts, console.width)
+            # What still does not fit is wrapped by the terminal; rich would cut it without a word.
+            console.width = max(console.width, _least(columns, texts, shown))
+        # With a box rich puts a space of its own between columns, without one it does not.
+        made = Table(
+            box=SIMPLE_HEAD if terminal else None,
+            pad_edge=False,
+            show_edge=False,
+            padding=(0, GAP - 1 if terminal else GAP, 0, 0),
+        )
+        for n in shown:
+            made.add_column(
+                columns[n].title,
+                justify="right" if columns[n].right else "left",
+                no_wrap=columns[n].whole or not terminal,
+                overflow="fold",
+                min_width=_narrowest(columns[n], [row[n] for row in texts]),
+            )
+        for row in texts:
+            made.add_row(*(row[n] for n in shown))
         if terminal:
             console.print(made)
             return
@@ -152,3 +168,23 @@ def _text(cell: Cell) -> Text:
     if isinstance(cell, Styled):
         return Text(one_line(cell.text), style=cell.style)
     return Text(one_line(cell))
+
+
+def fitting(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """Return which columns to show on a terminal: all, or without spare ones, the last of them first."""
+    shown = list(range(len(columns)))
+    for n in reversed(range(len(columns))):
+        if _least(columns, rows, shown) <= width:
+            break
+        if columns[n].spare:
+            shown.remove(n)
+    return shown
+
+
+def _least(columns: Sequence[Column], rows: Sequence[Sequence[Text]], shown: Sequence[int]) -> int:
+    return sum(_narrowest(columns[n], [row[n] for row in rows]) + GAP for n in shown)
+
+
+def _narrowest(column: Column, cells: Sequence[Text]) -> int:
+    longest = max((cell.cell_len for cell in cells), default=0)
+    return max(len(column.title), longest if column.whole else min(longest, FLEXIBLE_MIN))

@@ -28,7 +28,7 @@ _COLUMNS = (
     Column("Candidate"),
     Column("Security"),
     Column("State", whole=True),
-    Column("Manager"),
+    Column("Manager", spare=True),
 )
 
 

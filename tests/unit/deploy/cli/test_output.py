@@ -1,5 +1,6 @@
 import io
 import json
+import re
 
 import pytest
 
@@ -142,22 +143,38 @@ def test_exit_codes_never_change() -> None:
     assert [code.value for code in ExitCode] == [0, 1, 2, 3, 4, 5, 6, 7, 130, 141]
 
 
-@pytest.mark.parametrize("columns", ["80", "100"])
-def test_a_list_of_hosts_breaks_no_word_on_a_usual_terminal(
-    monkeypatch: pytest.MonkeyPatch, columns: str
-) -> None:
-    monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setenv("TERM", "dumb")
+IDENTITY = "0198f000-0000-7000-8000-000000000001"
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, width: int, *, spare: bool) -> str:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
-    identity = "0198f000-0000-7000-8000-000000000001"
-    titles = [Column(one, whole=True) for one in ("Host", "State")]
-    titles += [
-        Column("OS"),
-        Column("Updates", right=True),
-        Column("Seen", whole=True),
-        Column("Id", whole=True),
-    ]
-    row = ["web-04", "active", "Debian GNU/Linux 12 (bookworm)", "136", "2 s ago", identity]
-    Output(terminal, Terminal(), Format.TABLE).table(titles, [row])
-    for whole in ("Updates", "active", "2 s ago", identity):
-        assert whole in terminal.getvalue()
+    columns = [
+        Column("Host", whole=True), Column("State", whole=True), Column("OS"), Column("Updates", right=True),
+        Column("Seen", whole=True), Column("Id", whole=True, spare=spare),
+    ]  # fmt: skip
+    row = ["web-04", "active", "Debian GNU/Linux 12 (bookworm)", "136", "2 s ago", IDENTITY]
+    Output(terminal, Terminal(), Format.TABLE).table(columns, [row])
+    return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 200])
+def test_a_terminal_of_any_width_cuts_nothing_that_is_whole(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    text = on_terminal(monkeypatch, width, spare=False)
+    for whole in ("Updates", "web-04", "active", "136", "2 s ago", IDENTITY):
+        assert whole in text
+    squeezed = "".join(line[14:38] for line in text.splitlines()).replace(" ", "")
+    assert "bookworm" in squeezed or "bookworm" in text.replace("\n", "").replace(" ", "")
+
+
+def test_a_spare_column_is_there_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in range(40, 140):
+        text = on_terminal(monkeypatch, width, spare=True)
+        assert (IDENTITY in text) == ("Id" in text.splitlines()[0])
+        assert "0198f000" not in text.replace(IDENTITY, "")
+    assert IDENTITY not in on_terminal(monkeypatch, 70, spare=True)
+    assert IDENTITY in on_terminal(monkeypatch, 120, spare=True)
