@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Test processes side by side; each has a PostgreSQL of its own.
+JOBS ?= 2
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MEMBERS := libs/wire libs/ops libs/store broker-config gateway dispatcher scanner-agent dashboard deploy
@@ -37,17 +39,17 @@ up: .venv/.run
 test: test-unit test-integration test-acceptance test-agent
 
 test-unit: .venv/.dev
-	.venv/bin/pytest -q tests/unit $(ARGS)
+	.venv/bin/pytest -q -n $(JOBS) --dist loadfile tests/unit $(ARGS)
 
 test-integration: .venv/.dev
-	.venv/bin/pytest -q tests/integration $(ARGS)
+	.venv/bin/pytest -q -n $(JOBS) --dist loadfile --durations 10 tests/integration $(ARGS)
 
 test-acceptance: .venv/.dev
-	.venv/bin/pytest -q tests/acceptance $(ARGS)
+	.venv/bin/pytest -q --durations 5 tests/acceptance $(ARGS)
 
 # The agent must install and pass with nothing but itself, the wire and ops.
 test-agent: .venv-agent/.done
-	REDFLAG_AGENT_ONLY=1 .venv-agent/bin/pytest -q -p no:cacheprovider tests/unit/scanner_agent tests/unit/wire tests/unit/ops $(ARGS)
+	REDFLAG_AGENT_ONLY=1 .venv-agent/bin/pytest -q -n $(JOBS) -p no:cacheprovider tests/unit/scanner_agent tests/unit/wire tests/unit/ops $(ARGS)
 
 lint: .venv/.dev
 	.venv/bin/ruff check .

@@ -24,6 +24,7 @@ from tests.support.processes import free_port
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "200"}
 ROLE_PASSWORD = "role-password-of-tests"
+PROGRAM_ROLES = ("redflag_dispatcher", "redflag_dashboard")
 TEMPLATE = "redflag_template"
 
 T = TypeVar("T")
@@ -105,7 +106,9 @@ class PostgresServer:
         name = f"test_{next(self._numbers)}"
         if migrated:
             self.make_template()
-            self.run(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}" STRATEGY file_copy')
+            # Roles belong to the whole server, so a test that starts an installation on it changes their passwords.
+            passwords = [f"ALTER ROLE {role} PASSWORD '{ROLE_PASSWORD}'" for role in PROGRAM_ROLES]
+            self.run(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}" STRATEGY file_copy', *passwords)
         else:
             self.run(f'CREATE DATABASE "{name}"')
         url = DatabaseUrl(self.url(name))
