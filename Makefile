@@ -1,8 +1,8 @@
-# make up      start RedFlag on this machine (options: make up ARGS="--no-agent")
-# make test    run all tests
-# make lint    check style, types, imports, dependencies and locks
-# make bench   measure (bench-NAME for one)
-# make clean   remove what these commands made in this folder (never RedFlag's data)
+## make up      start RedFlag on this machine (options: make up ARGS="--no-agent")
+## make test    run all tests
+## make lint    check style, types, imports, dependencies and locks
+## make bench   measure (bench-NAME for one)
+## make clean   remove what these commands made in this folder (never RedFlag's data)
 
 PYTHON ?= python3
 ARGS ?=
@@ -11,19 +11,24 @@ JOBS ?= 2
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MEMBERS := libs/wire libs/ops libs/store broker-config gateway dispatcher scanner-agent dashboard deploy
+# Said in one line when there is no such Python; the rest is said by bootstrap.py.
+NEED_PYTHON = @command -v $(PYTHON) >/dev/null || { \
+	echo "redflag: there is no $(PYTHON); install it with: apt-get install python3 python3-venv" >&2; exit 1; }
 MANIFESTS := $(MEMBERS:%=%/pyproject.toml) deploy/bootstrap.py requirements/bootstrap.txt
 
 .PHONY: help up test test-unit test-integration test-acceptance test-agent lint format lock bench clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^## //p' Makefile
 
 .venv/.run: requirements/run.txt $(MANIFESTS)
+	$(NEED_PYTHON)
 	@echo "Installing RedFlag into .venv (first time: about half a minute)"
 	@$(PYTHON) deploy/bootstrap.py run
 	@touch $@
 
 .venv/.dev: requirements/dev.txt $(MANIFESTS)
+	$(NEED_PYTHON)
 	@echo "Installing RedFlag and its test tools into .venv"
 	@$(PYTHON) deploy/bootstrap.py dev
 	@touch $@ .venv/.run

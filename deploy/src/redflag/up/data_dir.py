@@ -13,6 +13,7 @@ from redflag.keys.durable_file import make_directory
 from redflag.up.errors import DataDirError
 
 SYSTEM_DATA_DIR = Path("/var/lib/redflag")
+MOUNT_POINT_ENTRIES = frozenset({"lost+found"})  # what an empty file system holds
 
 
 def default_data_dir() -> Path:
@@ -44,7 +45,9 @@ class DataDir:
         """
         data = cls(root.absolute())
         try:
-            existed = data.root.is_dir()
+            existed = data.root.exists()
+            if existed:
+                data.refuse_foreign()
             make_directory(data.root, mode=0o711)
             if existed and data.root.stat().st_uid != os.geteuid():
                 raise DataDirError(data.root, "it belongs to somebody else")
@@ -57,6 +60,23 @@ class DataDir:
         except OSError as error:
             raise DataDirError(data.root, error.strerror or str(error)) from error
         return data
+
+    def refuse_foreign(self) -> None:
+        """Leave a directory alone that holds other things than RedFlag's: a wrong `--data` must not fill it.
+
+        Raises:
+            DataDirError: it is no directory, or holds something and none of it shows that `up` made it.
+        """
+        if not self.root.is_dir():
+            raise DataDirError(self.root, "it is not a directory")
+        if self.lock_file.exists():
+            return
+        # A first start may have been cut off before it took the lock: its own directories are no strangers.
+        own = {path.name for path in (self.keys, self.secrets, self.logs, self.nats, self.agent)}
+        if {entry.name for entry in self.root.iterdir()} - own - MOUNT_POINT_ENTRIES:
+            raise DataDirError(
+                self.root, "it holds other files; name an empty directory, or one of RedFlag's"
+            )
 
     @property
     def lock_file(self) -> Path:
