@@ -1,10 +1,13 @@
 """What a dispatcher still waits for: one word per part, None when it is well."""
 
 from nats.aio.client import Client
+from nats.errors import Error as BrokerClientError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from redflag_store.queries.transient import TRANSIENT
+
+BROKER_DEADLINE_S = 2
 
 
 class Readiness:
@@ -23,7 +26,7 @@ class Readiness:
 
     async def __call__(self) -> dict[str, str | None]:
         """Return each part's name and what is wrong with it."""
-        return {"start": self.waiting, "database": await self._database(), "broker": self._broker()}
+        return {"start": self.waiting, "database": await self._database(), "broker": await self._broker()}
 
     async def _database(self) -> str | None:
         if self.engine is None:
@@ -35,7 +38,14 @@ class Readiness:
             return str(error).partition("\n")[0][:200] or type(error).__name__
         return None
 
-    def _broker(self) -> str | None:
+    async def _broker(self) -> str | None:
         if self.nc is None:
             return "not connected yet"
-        return None if self.nc.is_connected else "connection lost"
+        if not self.nc.is_connected:
+            return "connection lost"
+        try:
+            # A server that hangs keeps its connections; only an answer shows that it lives.
+            await self.nc.flush(BROKER_DEADLINE_S)
+        except (OSError, TimeoutError, BrokerClientError):
+            return f"no answer within {BROKER_DEADLINE_S} s"
+        return None

@@ -8,6 +8,7 @@ a gateway is not believed about who asks.
 
 import hashlib
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -45,6 +46,7 @@ from redflag_wire.keys import PublicKey
 
 IDLE_LIMIT = timedelta(days=90)  # without a renewal; then an operator has to let the host join again
 COMPONENT = "auth"
+ANSWERED_MAX = 100_000  # signatures remembered; each about 100 bytes
 
 _log = get_logger()
 _Body = TypeVar("_Body", RenewRequest, ConfirmRequest)
@@ -92,16 +94,18 @@ class Renewals:
         self._clock = clock
         self._new_id = new_id
         self._random = random
+        self._answered: OrderedDict[bytes, None] = OrderedDict()  # hashes of signatures that issued a secret
 
     async def renew(self, request: SignedRequest) -> RenewAnswer:
         """Issue the next generation and an access token.
 
         Raises:
-            EnrolmentRefusedError: 400 malformed, 401 signature, 403 ``agent_<state>``, ``machine_id``, ``secret``,
-                ``idle`` or ``generation_ended``.
+            EnrolmentRefusedError: 400 malformed, 401 signature, 409 ``renewal_repeated``, 403 ``agent_<state>``,
+                ``machine_id``, ``secret``, ``idle`` or ``generation_ended``.
         """
         agent = await self._authenticate(request)
         asked = _body(RenewRequest, request.body)
+        self._refuse_repeated(request)
         digest = _secret_hash(asked.secret)
         now = self._clock.now()
         async with self._sessions() as session, session.begin():
@@ -152,6 +156,19 @@ class Renewals:
         if step is RenewalStep.ENDED:
             raise await self._ended(held, asked.gen, now)
         return ConfirmAnswer(gen=asked.gen)
+
+    def _refuse_repeated(self, request: SignedRequest) -> None:
+        """Refuse a signature that was answered before: a second secret would make the first one worthless.
+
+        An agent that lost the answer signs anew. The memory is this process's own; what another dispatcher or a
+        restart lets through still issues nothing that the agent's key did not ask for.
+        """
+        mark = hashlib.sha256(request.signature.encode()).digest()
+        if mark in self._answered:
+            raise EnrolmentRefusedError("renewal_repeated", "this request was answered before", status=409)
+        self._answered[mark] = None
+        if len(self._answered) > ANSWERED_MAX:
+            self._answered.popitem(last=False)
 
     async def _authenticate(self, request: SignedRequest) -> UUID:
         try:

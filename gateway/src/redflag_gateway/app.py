@@ -127,7 +127,7 @@ class Gateway:
     async def readiness(self) -> Mapping[str, str | None]:
         """Say what is missing before agents can be served."""
         return {
-            "broker": None if self.broker.connected else "not connected",
+            "broker": await self.broker.fault(),
             "manifest": None if self.keys.version else "no verified key manifest yet",
             "status": None if self._status_watch.loaded else "the list of shut-out agents is not loaded yet",
         }

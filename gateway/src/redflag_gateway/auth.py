@@ -142,8 +142,8 @@ class Authenticator:
     def check_renewal(self, signed: SignedParts, body: bytes, now: datetime) -> SignatureParams:
         """Check what can be checked without the agent's key: nonce, digest and the form of the profile.
 
-        Whether the signature fits is for the auth service to say: only it knows the agent's key. A replay there is
-        answered as the first was (docs/protocol.md 8.4), so no nonce is remembered here.
+        Whether the signature fits is for the auth service to say: only it knows the agent's key. It also refuses a
+        request that it answered before (docs/protocol.md 8.4), so no nonce of a stranger is remembered here.
 
         Raises:
             UnauthorizedError: ``nonce_stale`` or the code of the profile's refusal.

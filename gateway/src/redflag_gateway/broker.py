@@ -34,6 +34,7 @@ WAITING_MAX = 5_000  # requests that wait for their turn; more are refused
 BUSY_RETRY_S = 5
 FIRST_CONNECT_RETRY_S = 1.0  # between attempts while no connection ever stood
 CLOSE_DEADLINE_S = 2.0
+PROBE_DEADLINE_S = 2  # what the broker gets to answer a readiness probe
 
 Handler = Callable[[Msg], Awaitable[None]]
 Notice = Callable[[], None]
@@ -66,6 +67,17 @@ class Broker:
     def connected(self) -> bool:
         """Whether the connection stands."""
         return self._client is not None and bool(self._client.is_connected)
+
+    async def fault(self) -> str | None:
+        """Say what is wrong with the broker, None when it answers: one that hangs keeps its connections."""
+        client = self._client
+        if client is None or not client.is_connected:
+            return "not connected"
+        try:
+            await client.flush(PROBE_DEADLINE_S)
+        except (OSError, TimeoutError, nats.errors.Error):
+            return f"no answer within {PROBE_DEADLINE_S} s"
+        return None
 
     def listen(self, subject: str, handler: Handler) -> None:
         """Have a handler called for each message on a subject; call before `run`."""

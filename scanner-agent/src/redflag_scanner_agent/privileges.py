@@ -10,7 +10,7 @@ from pathlib import Path
 
 from redflag_ops.errors import ConfigurationError
 from redflag_ops.logging import get_logger
-from redflag_scanner_agent.parent_death import kept_over_change_of_account
+from redflag_scanner_agent.process_attributes import gain_no_privileges, kept_over_change_of_account
 
 ACCOUNTS = ("redflag-agent", "nobody")  # the first that exists, unless a setting names one
 
@@ -92,6 +92,7 @@ def drop_to(account: pwd.struct_passwd) -> None:
         os.setgroups([])
         os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
         os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+    gain_no_privileges()
     os.umask(0o077)
     if 0 in {*os.getresuid(), *os.getresgid()} or os.getgroups():
         raise ConfigurationError("the network process could not give its privileges up")

@@ -223,7 +223,7 @@ async def test_end_processes_kills_what_ignores_the_first_signal(bed: Bed) -> No
 
 async def test_program_is_ready_only_after_it_has_said_so(bed: Bed) -> None:
     program = bed.program("one", SERVER, deadline_s=1.0)
-    await bed.supervisor.start(replace(program, says="server.started"))
-    silent = replace(bed.program("two", SERVER, deadline_s=1.0), says="never.said")
+    await bed.supervisor.start(replace(program, says=frozenset({"server.started"})))
+    silent = replace(bed.program("two", SERVER, deadline_s=1.0), says=frozenset({"never.said"}))
     with pytest.raises(ProgramFailedError, match=r"it has not said never\.said yet"):
         await bed.supervisor.start(silent)

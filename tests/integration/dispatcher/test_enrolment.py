@@ -220,6 +220,7 @@ async def signed(
     *,
     key: SigningKey | None = None,
     tag: Tag = Tag.RENEW,
+    nonce: bytes | None = None,
 ) -> tuple[int, dict[str, Any]]:
     path = {SERVICE_RENEW: "/agent/v1/renew", SERVICE_CONFIRM: "/agent/v1/renew/confirm"}[subject]
     data = json.dumps(body).encode()
@@ -236,7 +237,7 @@ async def signed(
         signer=(key or host.agent_key).sign,
         keyid=host.agent_key.public.thumbprint,
         created=int(CLOCK.now().timestamp()),
-        nonce=b64(secrets.token_bytes(16)),
+        nonce=b64(nonce or secrets.token_bytes(16)),
         tag=tag,
     )
     return await ask(
@@ -286,6 +287,18 @@ async def test_lost_answer_of_a_renewal_locks_nobody_out(rig: Rig, auth: AuthSer
     assert (await confirm(rig, host, 2, lost["secret"]))[0] == 403, "the secret of the lost answer is dead"
     assert (await confirm(rig, host, 2, second["secret"]))[0] == 200
     assert await rig.events("generation_ended") == []
+
+
+async def test_recorded_renewal_sent_again_leaves_the_good_secret_good(rig: Rig, auth: AuthService) -> None:
+    host, enrolled = await joined(rig)
+    await confirm(rig, host, 1, enrolled.renewal_secret)
+    nonce = secrets.token_bytes(16)
+    _, second = await renew(rig, host, 1, enrolled.renewal_secret, nonce=nonce)
+    status, body = await renew(rig, host, 1, enrolled.renewal_secret, nonce=nonce)
+    assert (status, body["code"]) == (409, "renewal_repeated")
+    assert (await confirm(rig, host, 2, second["secret"]))[0] == 200
+    assert (await renew(rig, host, 1, enrolled.renewal_secret, nonce=nonce))[0] == 409
+    assert await rig.events("generation_ended") == [], "a replay is no clone"
 
 
 async def test_lost_answer_of_a_confirmation_locks_nobody_out(rig: Rig, auth: AuthService) -> None:

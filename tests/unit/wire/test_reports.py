@@ -290,6 +290,14 @@ def test_no_body_is_refused(data: bytes) -> None:
         parse_body(data)
 
 
+def test_event_with_a_nul_in_its_data_is_refused() -> None:
+    event = {"type": "event", "code": "x", "severity": "info", "component": "helper", "message": "m"}
+    parse_body(json.dumps({**event, "data": {"a": "b"}}).encode())
+    for data in ({"a": "b\0"}, {"a\0": 1}, {"a": ["\0"]}):
+        with pytest.raises(SchemaRefusedError):
+            parse_body(json.dumps({**event, "data": data}).encode())
+
+
 BAD_ROWS: list[Any] = [
     None,
     1,

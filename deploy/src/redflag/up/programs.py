@@ -123,7 +123,9 @@ def agent(wiring: Wiring, token_file: Path | None, enrolled: Callable[[], Awaita
         launch=lambda: _launch(wiring, "agent", "redflag_scanner_agent", settings, ("run",)),
         ready=ready,
         before=lambda: _clean(wiring.data, "agent"),
-        says="agent.ready",
+        # A helper of the last run may still be finishing an installation; the new one waits for it, and nothing
+        # else has to.
+        says=frozenset({"agent.ready", "helper.waits_for_another"}),
         ready_deadline_s=AGENT_READY_DEADLINE_S,
         stop_grace_s=AGENT_STOP_GRACE_S,
     )

@@ -39,7 +39,7 @@ class Program:
     launch: Callable[[], Launch]
     ready: Callable[[int], Awaitable[str | None]]  # given the process id: None when ready, else why not
     before: Callable[[], Awaitable[None]] = _nothing  # before each start, for example to end leftovers
-    says: str | None = None  # an event in its log without which it is not ready
+    says: frozenset[str] = frozenset()  # events in its log without one of which it is not ready
     ready_deadline_s: float = 30.0
     stop_grace_s: float = 6.0
 
@@ -224,7 +224,7 @@ class Supervisor:
         line = parse_line(running.program.name, text)
         if not line.of_a_stack:
             running.last_lines.append(line)
-        if line.record is not None and line.record["event"] == running.program.says:
+        if line.record is not None and line.record["event"] in running.program.says:
             running.said = True
         running.log.write(text)
         self._reporter.program_line(line)
@@ -256,8 +256,8 @@ class Supervisor:
 
 async def _ask(running: _Running, pid: int) -> str | None:
     program = running.program
-    if program.says is not None and not running.said:
-        return f"it has not said {program.says} yet"
+    if program.says and not running.said:
+        return f"it has not said {' or '.join(sorted(program.says))} yet"
     try:
         return await program.ready(pid)
     except Exception as error:  # noqa: BLE001 - a check that fails is a reason like any other; its deadline holds

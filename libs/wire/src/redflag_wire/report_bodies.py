@@ -282,10 +282,18 @@ def split_inventory(data: bytes) -> tuple[Inventory, list[BadRow]]:
 
 
 def _load(data: bytes) -> dict[str, Any]:
-    # Text fields refuse U+0000 themselves: here it would cost the whole inventory for one odd version.
+    # Text fields of an inventory refuse U+0000 themselves: here it would cost all rows for one odd version. No other
+    # body may hold it at all, free-form data included: the database has no place for it.
+    value = _load_object(data, allow_nul=True)
+    if value.get("type") != "inventory" and b"\\u0000" in data:
+        return _load_object(data, allow_nul=False)
+    return value
+
+
+def _load_object(data: bytes, *, allow_nul: bool) -> dict[str, Any]:
     return load_object(
         data,
         max_keys=limits.INVENTORY_JSON_MAX_KEYS,
         max_string_bytes=limits.BODY_MAX_DECODED,
-        allow_nul=True,
+        allow_nul=allow_nul,
     )

@@ -1,7 +1,7 @@
-"""The signal the kernel sends when the parent dies: a process that changes its account loses it (prctl(2)).
+"""What a process asks of the kernel about itself (prctl(2)), on Linux only.
 
-A supervisor that is killed cannot stop its children, so it asks the kernel to. That wish has to outlive the moment
-the network process gives its privileges up.
+A supervisor that is killed cannot stop its children, so it asks the kernel to; a process that changes its account
+loses that wish, so it is made again. And a process without privileges asks never to get any.
 """
 
 import ctypes
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 _PR_SET_PDEATHSIG = 1
 _PR_GET_PDEATHSIG = 2
+_PR_SET_NO_NEW_PRIVS = 38
 
 
 @contextmanager
@@ -25,6 +26,11 @@ def kept_over_change_of_account() -> Iterator[None]:
         if os.getppid() != parent:
             # It died in between, and nobody will send the signal any more.
             os.kill(os.getpid(), signal.Signals(number))
+
+
+def gain_no_privileges() -> None:
+    """Make every program this process may ever start run without set-uid, set-gid and file capabilities."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1))
 
 
 def _wished() -> int:

@@ -1,4 +1,4 @@
-"""A process that gave its account up still ends with its parent."""
+"""A process that gave its account up still ends with its parent, and gains nothing back."""
 
 import os
 import select
@@ -19,7 +19,7 @@ subprocess.run([sys.executable, "-c", sys.argv[1]], preexec_fn=wish)
 """
 CHILD = f"""
 import os, signal, sys
-from redflag_scanner_agent.parent_death import kept_over_change_of_account
+from redflag_scanner_agent.process_attributes import kept_over_change_of_account
 with kept_over_change_of_account():
     os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
 os.write(1, b"ready")
@@ -43,3 +43,15 @@ def test_parent_death_signal_outlives_the_change_of_account() -> None:
         parent.kill()
         parent.wait(DEADLINE_S)
         os.close(reading)
+
+
+def test_a_process_can_forswear_privileges_for_good() -> None:
+    code = (
+        "from redflag_scanner_agent.process_attributes import gain_no_privileges\n"
+        "gain_no_privileges()\n"
+        "print(open('/proc/self/status').read())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=True
+    )
+    assert "NoNewPrivs:\t1" in done.stdout
