@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -69,7 +68,7 @@ async def measure() -> BenchResult:
                 await in_groups(agents, lambda agent: agent.enrol(token))
                 body = json.dumps(await agents[0].poll()).encode()
                 port = free_port()
-                floor = start_floor(port, body)
+                floor = start_floor(port, body, directory / "answer.json")
                 await answers(session, f"http://127.0.0.1:{port}/agent/v1/commands")
                 rounds = await in_turns(installation.ready["pids"]["gateway"], floor.pid, port, agents)
         finally:
@@ -81,11 +80,10 @@ async def measure() -> BenchResult:
     return BenchResult("poll_empty", what, "us", TARGET, rounds)
 
 
-def start_floor(port: int, body: bytes) -> "subprocess.Popen[bytes]":
-    """Start the bare handler as a process of its own."""
-    with tempfile.NamedTemporaryFile(delete=False) as file:
-        file.write(body)
-    return subprocess.Popen([sys.executable, "-m", "tests.bench.bare_handler", str(port), file.name])
+def start_floor(port: int, body: bytes, file: Path) -> "subprocess.Popen[bytes]":
+    """Start the bare handler as a process of its own; it reads what to answer from the file."""
+    file.write_bytes(body)
+    return subprocess.Popen([sys.executable, "-m", "tests.bench.bare_handler", str(port), str(file)])
 
 
 async def in_turns(gateway_pid: int, floor_pid: int, port: int, agents: list[SimulatedAgent]) -> list[Round]:

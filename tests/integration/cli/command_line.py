@@ -46,6 +46,7 @@ class CommandLine:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **environment},
+            preexec_fn=_hear_control_c,
         )
 
     async def end(self, process: asyncio.subprocess.Process) -> Ended:
@@ -67,3 +68,8 @@ class CommandLine:
 
     async def json(self, *arguments: str, expect: int = 0) -> Any:
         return json.loads((await self.run(*arguments, "--format", "json", expect=expect)).out)
+
+
+def _hear_control_c() -> None:
+    """A run in the background ignores SIGINT, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

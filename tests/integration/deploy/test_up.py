@@ -17,7 +17,7 @@ from redflag.embedded.processes import ProcessIdentity
 from redflag.up.leftovers import find_marked
 from redflag_wire.manifest_chain import verify_first
 from tests.support.directories import open_directory
-from tests.support.postgres import DatabaseUrl
+from tests.support.postgres import DatabaseUrl, PostgresServer
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_S = 60
@@ -252,6 +252,26 @@ def test_external_database_replaces_the_embedded_one(up: Up, empty_database: Dat
     assert "postgres" not in up.ready()["pids"]
     assert not (up.data / "postgres").exists()
     up.stop(process)
+
+
+@pytest.mark.timeout(120)
+def test_failed_migration_stops_the_start_by_name_and_is_not_marked_applied(
+    up: Up, empty_database: DatabaseUrl, postgres_server: PostgresServer
+) -> None:
+    # A table of that name in the way makes the second migration fail in the middle of its statements.
+    postgres_server.run("CREATE TABLE command_event (id int)", database=empty_database.name)
+    up.environment["REDFLAG_DATABASE_URL"] = empty_database
+    process = up.launch("--api-port=0", "--gateway-port=0")
+    _, said = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    (failure,) = [line for line in said.splitlines() if line.startswith("redflag up:")]
+    assert "0002" in failure
+    assert "command_event" in failure
+    assert "Traceback" not in said
+
+    # Nothing of it was kept: with the cause gone, the next start goes through.
+    postgres_server.run("DROP TABLE command_event", database=empty_database.name)
+    up.stop(up.start())
 
 
 @pytest.mark.timeout(120)
