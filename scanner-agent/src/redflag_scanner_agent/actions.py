@@ -114,8 +114,11 @@ class Actions:
         if command.kind is not CommandKind.INSTALL_UPDATES:
             # It changed nothing, so nothing is half done: the server may simply ask again.
             return failed("interrupted", "the agent was stopped while it looked")
-        params = command.typed_params
-        plan = self._plan(params.plan_digest) if isinstance(params, InstallUpdatesParams) else None
+        try:
+            params = command.typed_params
+            plan = self._plan(params.plan_digest) if isinstance(params, InstallUpdatesParams) else None
+        except WireError as error:
+            return failed("plan_unreadable", str(error), Outcome.UNKNOWN)
         manager = None if plan is None else self._managers.get(plan.manager)
         if plan is None or manager is None:
             return failed("plan_unknown", "the plan or its package manager is gone", Outcome.UNKNOWN)

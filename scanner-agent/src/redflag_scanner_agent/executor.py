@@ -4,11 +4,11 @@ Guarantees:
 1. One command acts at a time, in the order of `seq` after a start and of arrival otherwise.
 2. Nothing acts before STARTED is on the disk, and no result is told before DONE is.
 3. After a crash a command in STARTED is probed, never begun again; one in RECEIVED is begun if it has not expired.
-4. Told to stop, the action in hand is finished and its DONE written; the next one is not begun.
+4. Nothing but a failing journal ends the helper: work or a probe that breaks is a command ended as unknown.
+5. Told to stop, the action in hand is finished and its DONE written; the next one is not begun.
 """
 
 import asyncio
-import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -17,7 +17,7 @@ import structlog
 
 from redflag_ops.logging import get_logger
 from redflag_scanner_agent.actions import Actions, Body, Ending, failed
-from redflag_scanner_agent.errors import AgentError
+from redflag_scanner_agent.errors import AgentError, JournalError
 from redflag_scanner_agent.failpoints import failpoint
 from redflag_scanner_agent.guard import About
 from redflag_scanner_agent.journal import Entry, Journal, JournalState
@@ -138,7 +138,14 @@ class Executor:
 
     async def _recover(self, entry: Entry) -> None:
         log.warning("command.probing", boot_id=entry.boot_id, same_boot=entry.boot_id == self._boot_id)
-        ending = await self._actions.probe(Command.from_bytes(entry.payload))
+        try:
+            ending = await self._actions.probe(Command.from_bytes(entry.payload))
+        except JournalError:
+            raise
+        except Exception as error:
+            # Whatever it was: left open, this command would end the helper at every start from now on.
+            log.exception("command.probe_broke")
+            ending = failed("probe_broke", _said(error), Outcome.UNKNOWN)
         self._finish(entry, entry.started, ending)
 
     async def _carry_out(self, entry: Entry) -> None:
@@ -164,9 +171,11 @@ class Executor:
         failpoint("executor.before_act")
         try:
             ending = await self._actions.act(command)
-        except (AgentError, OSError, sqlite3.Error) as error:
+        except JournalError:
+            raise
+        except Exception as error:
             log.exception("command.broke")
-            ending = failed("agent_error", str(error), Outcome.UNKNOWN)
+            ending = failed("agent_error", _said(error), Outcome.UNKNOWN)
         failpoint("executor.after_act")
         self._finish(entry, now, ending)
 
@@ -210,6 +219,10 @@ class Executor:
         log.info("command.done", result=ending.outcome.value, code=ending.code)
         if finished is not None:
             self._journal.prune(finished)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _sealed(body: Body | None) -> tuple[BodyRef | None, bytes]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from redflag_scanner_agent import failpoints
+from redflag_scanner_agent.errors import JournalError
 from redflag_scanner_agent.journal import JournalState
 from redflag_scanner_agent.packages.errors import PackageManagerError
 from redflag_wire.command import Command
@@ -328,6 +329,82 @@ async def test_probe_that_fails_is_unknown(host: Host) -> None:
     host.manager.fail_with = PackageManagerError("no dpkg")
     await host.work()
     assert words(host, command)[-1] == (CommandState.DONE, Outcome.UNKNOWN, "probe_failed")
+
+
+@pytest.mark.parametrize("error", [OSError("disk on fire"), ValueError("no such state")])
+async def test_probe_that_breaks_is_unknown_and_the_helper_goes_on(
+    host: Host, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    command = await install(host)
+    await host.give(command)
+    crash_at("executor.before_act")
+    with pytest.raises(CrashError):
+        await host.executor.run()
+    restarted(host)
+
+    async def broken(_plan: object) -> Outcome:
+        raise error
+
+    monkeypatch.setattr(host.manager, "probe", broken)
+    await host.work()  # raises what ended the executor
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.UNKNOWN, "probe_broke")
+    assert str(error) in str(host.bodies()[-1])
+    host.beacon()
+    scan = host.command()
+    await host.give(scan)
+    await host.work()
+    assert words(host, scan)[-1][1] is Outcome.SUCCEEDED
+
+
+async def test_probe_of_a_plan_that_cannot_be_read_is_unknown(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = await install(host)
+    await host.give(command)
+    crash_at("executor.before_act")
+    with pytest.raises(CrashError):
+        await host.executor.run()
+    restarted(host)
+    monkeypatch.setattr(host.actions, "_stored_plan", lambda _digest: b"no plan")
+    await host.work()
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.UNKNOWN, "plan_unreadable")
+    assert host.manager.probes == 0
+
+
+async def test_probe_with_a_failing_journal_ends_the_helper(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = await install(host)
+    await host.give(command)
+    crash_at("executor.before_act")
+    with pytest.raises(CrashError):
+        await host.executor.run()
+    restarted(host)
+
+    def failing(_digest: str) -> bytes:
+        raise JournalError("journal", "disk full")
+
+    monkeypatch.setattr(host.actions, "_stored_plan", failing)
+    with pytest.raises(JournalError):
+        await host.executor.run()
+
+
+async def test_work_that_breaks_is_unknown_and_the_helper_goes_on(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*, refresh: bool) -> Inventory:
+        raise LookupError(f"nothing there, refresh={refresh}")
+
+    command = host.command()
+    with monkeypatch.context() as patch:
+        patch.setattr(host.manager, "scan", broken)
+        await host.give(command)
+        await host.work()
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.UNKNOWN, "agent_error")
+    scan = host.command()
+    await host.give(scan)
+    await host.work()
+    assert words(host, scan)[-1][1] is Outcome.SUCCEEDED
 
 
 async def test_scan_that_was_interrupted_is_failed_and_not_repeated(host: Host) -> None:
