@@ -24,6 +24,9 @@ from redflag_broker_config.subjects import (
     stream_name,
 )
 
+USER_INFO_SUBJECT = "$SYS.REQ.USER.INFO"
+"""Asks the server about the asking user alone, so that a check can hear its rights from the server itself."""
+
 
 class Service(StrEnum):
     """The programs that have credentials for the broker."""
@@ -62,7 +65,7 @@ def _bucket_rights(bucket: str) -> tuple[str, ...]:
 
 def gateway_permissions() -> Permissions:
     """Return the gateway's rights: pull and acknowledge commands, pass reports up, ask services, read buckets."""
-    publish = [f"{UP_PREFIX}.>", f"{PRESENCE_PREFIX}.*", f"{SERVICE_PREFIX}.>"]
+    publish = [f"{UP_PREFIX}.>", f"{PRESENCE_PREFIX}.*", f"{SERVICE_PREFIX}.>", USER_INFO_SUBJECT]
     for shard in range(SHARDS):
         publish.extend(_command_stream_rights(shard))
     for bucket in BUCKETS:

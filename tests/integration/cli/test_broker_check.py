@@ -45,6 +45,7 @@ def cli(synced_broker: Broker, tmp_path: Path) -> CommandLine:
     data = tmp_path / "data"
     (data / "secrets").mkdir(parents=True)
     shutil.copy(synced_broker.dispatcher_seed_file, data / "secrets" / "dispatcher.nk")
+    shutil.copy(synced_broker.gateway_seed_file, data / "secrets" / "gateway.nk")
     ports = {"nats": port_of(synced_broker.url), "nats-monitor": port_of(synced_broker.monitor_url)}
     (data / "up.json").write_text(json.dumps({"ports": ports}))
     return CommandLine(data)

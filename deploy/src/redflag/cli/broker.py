@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 from cyclopts import App
+from nats.aio.client import Client
 
 from redflag.cli import exit_codes
 from redflag.cli.exit_codes import ExitCode
@@ -16,6 +19,7 @@ from redflag.cli.output import Column, Output
 from redflag.cli.problems import CliError, ServerUnreachableError, UsageRefusedError
 from redflag.cli.run import run_alone
 from redflag_broker_config.check import Difference, check
+from redflag_broker_config.check_rights import check_rights
 from redflag_broker_config.connect import connect
 from redflag_broker_config.errors import ApiError, ApiTimeoutError, BrokerUnreachableError, CredentialsError
 from redflag_broker_config.permissions import Service
@@ -34,8 +38,9 @@ _COLUMNS = (Column("Where", whole=True), Column("Field"), Column("Expected"), Co
 def check_broker(*, common: Common = COMMON) -> int:
     """Compare the running broker with its definition; exit code 1 when it differs.
 
-    It reads the broker's address and the dispatcher's credentials from the data directory, or from
-    REDFLAG_NATS_URL and REDFLAG_DISPATCHER_NATS_SEED_FILE.
+    Streams, consumers, buckets, limits, and what the dispatcher's and the gateway's credentials may do. It reads
+    the broker's address and both credentials from the data directory, or from REDFLAG_NATS_URL,
+    REDFLAG_DISPATCHER_NATS_SEED_FILE and REDFLAG_GATEWAY_NATS_SEED_FILE.
     """
 
     async def work(out: Output) -> ExitCode:
@@ -69,6 +74,29 @@ async def differences(common: Common) -> list[Difference]:
         CliError: it cannot be asked.
     """
     broker = find_broker(find_data_dir(common.data), os.environ)
+    found = await _asked(
+        broker.url,
+        broker.seed_file,
+        Service.DISPATCHER,
+        lambda client: _everything(client, broker.monitor_url),
+    )
+    return found + await _asked(
+        broker.url,
+        broker.gateway_seed_file,
+        Service.GATEWAY,
+        lambda client: check_rights(client, Service.GATEWAY),
+    )
+
+
+async def _everything(client: Client, monitor_url: str | None) -> list[Difference]:
+    found = await check(client, varz=await _varz(monitor_url))
+    return found + await check_rights(client, Service.DISPATCHER)
+
+
+async def _asked(
+    url: str, seed_file: Path, service: Service, work: Callable[[Client], Awaitable[list[Difference]]]
+) -> list[Difference]:
+    """Return what the work finds over a connection with the service's credentials."""
     last: list[str] = []
 
     async def remember(error: Exception) -> None:
@@ -76,22 +104,22 @@ async def differences(common: Common) -> list[Difference]:
 
     try:
         client = await connect(
-            broker.url,
-            broker.seed_file,
-            Service.DISPATCHER,
+            url,
+            seed_file,
+            service,
             "redflag-broker-check",
             on_error=remember,
             deadline_s=CONNECT_DEADLINE_S,
         )
     except CredentialsError as error:
         raise UsageRefusedError(
-            str(error), ["name the seed with REDFLAG_DISPATCHER_NATS_SEED_FILE"]
+            str(error), [f"name the seed with REDFLAG_{service.upper()}_NATS_SEED_FILE"]
         ) from None
     except BrokerUnreachableError as error:
         raise ServerUnreachableError(str(error), ["is `redflag up` running? redflag doctor"]) from None
     try:
         async with asyncio.timeout(CHECK_DEADLINE_S):
-            return await check(client, varz=await _varz(broker.monitor_url))
+            return await work(client)
     except (ApiError, ApiTimeoutError, TimeoutError) as error:
         raise UnansweredError(last[0] if last else str(error) or "no answer in time") from None
     finally:

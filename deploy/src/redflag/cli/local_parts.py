@@ -24,11 +24,13 @@ class Broker:
     Attributes:
         url: its address for clients.
         seed_file: of the dispatcher's NKey seed.
+        gateway_seed_file: of the gateway's; only to ask what it may do.
         monitor_url: of its monitoring; None for one that runs elsewhere.
     """
 
     url: str
     seed_file: Path
+    gateway_seed_file: Path
     monitor_url: str | None
 
 
@@ -73,9 +75,11 @@ def find_broker(data: DataDir, environment: Mapping[str, str]) -> Broker:
     """
     named = environment.get("REDFLAG_DISPATCHER_NATS_SEED_FILE")
     seed_file = Path(named) if named else data.secrets / "dispatcher.nk"
+    named = environment.get("REDFLAG_GATEWAY_NATS_SEED_FILE")
+    gateway_seed_file = Path(named) if named else data.secrets / "gateway.nk"
     url = environment.get("REDFLAG_NATS_URL")
     if url:
-        return Broker(url, seed_file, None)
+        return Broker(url, seed_file, gateway_seed_file, None)
     ports = read_ports(data)
     if "nats" not in ports:
         raise ServerUnreachableError("no broker was started there", ["name it with REDFLAG_NATS_URL"])
@@ -83,5 +87,6 @@ def find_broker(data: DataDir, environment: Mapping[str, str]) -> Broker:
     return Broker(
         f"nats://{LOOPBACK}:{ports['nats']}",
         seed_file,
+        gateway_seed_file,
         f"http://{LOOPBACK}:{monitor}" if monitor else None,
     )
