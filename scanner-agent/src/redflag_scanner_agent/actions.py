@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from redflag_scanner_agent.host_policy import HostPolicy
 from redflag_scanner_agent.packages.base import PackageManager, difference, outcome_of
 from redflag_scanner_agent.packages.errors import PackageManagerError
 from redflag_scanner_agent.receipts import line
@@ -71,6 +72,7 @@ class Actions:
     Args:
         managers: the package managers of this host, by name.
         stored_plan: returns the bytes of a plan this host made, by digest.
+        policy: reads the host's own word; asked about every package that a plan would touch.
         on_step: told each step of an installation.
         needs_reboot: whether the host waits for a restart.
     """
@@ -79,11 +81,13 @@ class Actions:
         self,
         managers: Mapping[str, PackageManager],
         stored_plan: Callable[[str], bytes | None],
+        policy: Callable[[], HostPolicy],
         on_step: Callable[[str], None] = lambda _step: None,
         needs_reboot: Callable[[], bool] = reboot_required,
     ) -> None:
         self._managers = managers
         self._stored_plan = stored_plan
+        self._policy = policy
         self._on_step = on_step
         self._needs_reboot = needs_reboot
         self._one = asyncio.Lock()  # two runs of one package manager would wait for each other's locks
@@ -180,6 +184,9 @@ class Actions:
 
     async def _dry_run(self, params: DryRunUpdateParams) -> Ending:
         plan = await self._manager(params.manager).plan(list(params.packages))
+        refused = self._refused(plan)
+        if refused is not None:
+            return refused
         body = PlanResult(plan_b64=encode(plan.to_bytes()))
         return Ending(Outcome.SUCCEEDED, body=body, plan=plan, plan_digest=plan.digest)
 
@@ -200,6 +207,9 @@ class Actions:
                 drift=difference(approved, now),
             )
             return Ending(Outcome.PLAN_DRIFT, "plan_drift", result, plan_digest=params.plan_digest)
+        refused = self._refused(now)
+        if refused is not None:
+            return refused
         waited = self._needs_reboot()
         result = await manager.install(approved, self._on_step)
         outcome = outcome_of(result)
@@ -211,6 +221,17 @@ class Actions:
             Outcome.FAILED: "install_failed",
         }
         return Ending(outcome, code.get(outcome), result, plan_digest=approved.digest)
+
+    def _refused(self, plan: Plan) -> Ending | None:
+        """Hold the whole plan against the host's policy: the ladder saw only what was asked for by name."""
+        policy = self._policy()
+        if policy.fault is not None:
+            return failed("policy_unreadable", policy.fault, Outcome.REJECTED)
+        name = policy.first_refused(item.name for item in plan.items)
+        if name is None:
+            return None
+        detail = f"the plan touches {name}, which this host's policy does not allow"
+        return failed("package_policy", detail, Outcome.REJECTED)
 
     def _manager(self, name: str) -> PackageManager:
         manager = self._managers.get(name)

@@ -22,6 +22,7 @@ from redflag_scanner_agent.errors import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_O
 from redflag_scanner_agent.executor import Executor
 from redflag_scanner_agent.helper_service import HelperService
 from redflag_scanner_agent.host_clock import HostClock
+from redflag_scanner_agent.host_policy import load_policy
 from redflag_scanner_agent.ipc import HEADER_MAX_BYTES, Channel
 from redflag_scanner_agent.journal import Journal
 from redflag_scanner_agent.journal_file import JournalFile, wait_for_lock
@@ -101,7 +102,12 @@ async def _serve_with(
 
     spool = Spool(file, changed=tell)
     receipts = Receipts(spool, key, lambda: trust.identity, clock, boot)
-    actions = Actions(hosts, journal.plan, on_step=lambda step: log.info("install.step", step=step))
+    actions = Actions(
+        hosts,
+        journal.plan,
+        policy=lambda: load_policy(settings.policy_file),
+        on_step=lambda step: log.info("install.step", step=step),
+    )
     executor = Executor(
         journal=journal,
         spool=spool,

@@ -1,12 +1,15 @@
 """What this host's own administrator allows, whatever anybody signs (docs/protocol.md 5 step 8).
 
-The file is TOML, read anew for every command:
+The file is TOML, read anew for every command and every plan:
 
     kinds = ["scan", "dry_run_update"]      # absent: every kind
 
     [packages]
     allow = ["*"]                           # shell patterns over package names; absent: every package
     deny = ["linux-*"]                      # wins over allow
+
+The lists are held against everything a plan would touch: what was asked for, what that brings along, and what it
+removes. With `allow`, dependencies must therefore be on the list too.
 
 An absent file allows everything. A file that cannot be read or understood, or that somebody else may write,
 allows nothing: a typing error must not open what it was meant to close.

@@ -9,6 +9,7 @@ from uuid import UUID
 from redflag_scanner_agent.actions import Actions
 from redflag_scanner_agent.executor import Executor
 from redflag_scanner_agent.helper_service import HelperService
+from redflag_scanner_agent.host_policy import load_policy
 from redflag_scanner_agent.ipc import Channel, Message, join_blobs
 from redflag_scanner_agent.journal import Journal
 from redflag_scanner_agent.journal_file import JournalFile
@@ -77,7 +78,10 @@ class Host:
             self.spool, self.receipt_key, lambda: self.trust.identity, self.clock, self.boot
         )
         self.actions = Actions(
-            {"fake": self.manager}, self.journal.plan, needs_reboot=lambda: self.needs_reboot
+            {"fake": self.manager},
+            self.journal.plan,
+            policy=lambda: load_policy(self.policy),
+            needs_reboot=lambda: self.needs_reboot,
         )
         self.executor = Executor(
             journal=self.journal,

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 
@@ -11,9 +12,10 @@ from redflag_scanner_agent.errors import JournalError
 from redflag_scanner_agent.journal import JournalState
 from redflag_scanner_agent.packages.errors import PackageManagerError
 from redflag_wire.command import Command
+from redflag_wire.command_params import PackageRef
 from redflag_wire.envelope import digest
 from redflag_wire.report import CommandState, Outcome, ReportKind
-from redflag_wire.report_bodies import HostEvent, InstallResult, Inventory, PlanResult
+from redflag_wire.report_bodies import HostEvent, InstallResult, Inventory, Plan, PlanItem, PlanResult
 from tests.unit.scanner_agent.host import Host
 
 REFS = [{"name": "hello", "arch": "all", "version": "1.1"}]
@@ -116,6 +118,64 @@ async def test_install_of_a_plan_this_host_never_made_does_nothing(host: Host) -
     await host.work()
     assert words(host, command)[-1] == (CommandState.DONE, Outcome.FAILED, "plan_unknown")
     assert host.manager.installs == 0
+
+
+def bring_along(host: Host, monkeypatch: pytest.MonkeyPatch, new: str | None) -> None:
+    """Make every plan touch `gamma` beside what was asked for; None as its new version removes it."""
+    real = host.manager.plan
+
+    async def wider(request: list[PackageRef]) -> Plan:
+        found = await real(request)
+        action: Literal["install", "remove"] = "remove" if new is None else "install"
+        gamma = PlanItem(
+            name="gamma",
+            arch="all",
+            old="1.0" if new is None else None,
+            new=new,
+            origin="fake",
+            action=action,
+        )
+        return Plan(manager=found.manager, request=found.request, items=[gamma, *found.items])
+
+    monkeypatch.setattr(host.manager, "plan", wider)
+
+
+@pytest.mark.parametrize("new", ["1.0", None])
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [
+        ('[packages]\ndeny = ["gamma"]', "package_policy"),
+        ('[packages]\nallow = ["hello"]', "package_policy"),
+        ("no policy", "policy_unreadable"),
+    ],
+)
+async def test_install_whose_plan_touches_a_refused_package_is_rejected(
+    host: Host, monkeypatch: pytest.MonkeyPatch, new: str | None, policy: str, code: str
+) -> None:
+    bring_along(host, monkeypatch, new)
+    command = await install(host)
+    await host.give(command)
+    host.policy.write_text(policy)
+    host.policy.chmod(0o644)
+    await host.work()
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.REJECTED, code)
+    assert host.manager.installs == 0
+
+
+async def test_dry_run_that_would_touch_a_refused_package_is_rejected_and_keeps_no_plan(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_along(host, monkeypatch, "1.0")
+    host.policy.write_text('[packages]\ndeny = ["gamma"]')
+    host.policy.chmod(0o644)
+    command = host.command("dry_run_update", params=PACKAGES)
+    assert (await host.give(command))["verdict"] == "journaled"  # nothing it names is refused
+    await host.work()
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.REJECTED, "package_policy")
+    assert "gamma" in str(host.bodies()[-1])
+    entry = host.journal.find(str(command.cmd))
+    assert entry is not None
+    assert entry.plan_digest is None
 
 
 async def test_manager_that_refuses_is_a_failed_command_with_its_code(host: Host) -> None:
