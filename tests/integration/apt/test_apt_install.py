@@ -1,3 +1,4 @@
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from redflag_scanner_agent.packages.errors import (
     LockHeldError,
     MirrorUnreachableError,
 )
+from redflag_scanner_agent.packages.run_lock import LOCK_FILE, earlier_run
 from redflag_wire.command_params import PackageRef
 from redflag_wire.report import Outcome
 from redflag_wire.report_bodies import InstallResult, Plan
@@ -312,6 +314,47 @@ async def test_lock_held_by_another_program_is_named(
     assert bed.installed("demo") == "1.0"
     assert await manager.probe(plan) is Outcome.FAILED
     assert outcome_of(await installed(manager, plan)) is Outcome.SUCCEEDED
+
+
+async def test_run_that_outlives_its_helper_is_waited_for_and_never_called_failed(
+    tmp_path: Path, make_manager: Callable[..., AptManager]
+) -> None:
+    require_tools()
+    bed = build_bed(tmp_path / "locking", locking=True)
+    bed.publish("demo", "1.0")
+    bed.refresh()
+    bed.install("demo")
+    bed.publish("demo", "2.0")
+    plan = await planned(make_manager(bed))
+    with holder_of(bed.path("var/lib/dpkg/lock-frontend")):
+        lost = asyncio.create_task(installed(make_manager(bed), plan))
+        async with asyncio.timeout(30):
+            while earlier_run(tmp_path / "work") is None:  # noqa: ASYNC110 - a file lock tells nobody
+                await asyncio.sleep(0.05)
+        lost.cancel()  # as when the helper dies: apt-get goes on, and waits for the lock
+        await asyncio.gather(lost, return_exceptions=True)
+        hasty = make_manager(bed, probe_wait_s=0.3)
+        assert await hasty.probe(plan) is Outcome.UNKNOWN
+        with pytest.raises(LockHeldError) as refused:
+            await installed(hasty, plan)
+        assert refused.value.code == "lock_held"
+        assert "earlier run of this agent" in refused.value.detail
+    # Nobody holds dpkg's lock now; the run of before is about to take it.
+    assert await make_manager(bed).probe(plan) is Outcome.SUCCEEDED
+    assert bed.installed("demo") == "2.0"
+    assert earlier_run(tmp_path / "work") is None
+
+
+async def test_maintainer_scripts_do_not_inherit_the_run_s_lock(
+    one_update: AptBed, manager: AptManager, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    one_update.publish("demo", "2.1", scripts={"postinst": f"ls -l /proc/$$/fd > {seen}"})
+    plan = await planned(manager)
+    assert outcome_of(await installed(manager, plan)) is Outcome.SUCCEEDED
+    assert "install.stdout" in seen.read_text()
+    assert LOCK_FILE not in seen.read_text()
+    assert (tmp_path / "work" / LOCK_FILE).is_file()
 
 
 class holder_of:  # noqa: N801 - reads as a phrase

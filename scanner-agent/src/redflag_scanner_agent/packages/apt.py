@@ -17,6 +17,7 @@ from redflag_scanner_agent.packages.apt_run import PROGRAMS, AptRunner
 from redflag_scanner_agent.packages.apt_survey import MANAGER
 from redflag_scanner_agent.packages.apt_verdict import judge
 from redflag_scanner_agent.packages.errors import InstallRefusedError, PackageManagerError
+from redflag_scanner_agent.packages.run_lock import held_error, wait_for_earlier_run
 from redflag_wire.clock import Clock, SystemClock
 from redflag_wire.command_params import PackageRef
 from redflag_wire.report import Outcome
@@ -35,7 +36,8 @@ class AptManager:
         clock: host time for inventories.
         effective_user: this process's user id; 0 may change the host.
         install_timeout_s: seconds one installation may take.
-        probe_wait_s: seconds a probe waits for a package manager that is still at work.
+        probe_wait_s: seconds a probe waits for an earlier run of this agent that is still at work, then for any
+            other package manager; an installation waits as long for an earlier run.
     """
 
     def __init__(
@@ -107,13 +109,18 @@ class AptManager:
 
         Raises:
             InstallRefusedError: this manager may only look, or the plan is another manager's.
-            LockHeldError, MirrorUnreachableError: nothing was changed.
+            LockHeldError: another program, or an earlier run of this agent, is at work; nothing was changed.
+            MirrorUnreachableError: nothing was changed.
             PackageManagerError: apt or dpkg cannot be asked.
         """
         capability = self.capabilities()
         if not capability.can_install:
             raise InstallRefusedError(capability.reason or "")
         self._check_own(plan)
+        # Before planning again: what an unfinished run is about to change would only look like drift.
+        earlier = await wait_for_earlier_run(self._work_dir, limit_s=self._probe_wait_s)
+        if earlier is not None:
+            raise held_error(earlier)
         return await apt_install.install(self._runner, plan, on_step, timeout_s=self._install_timeout_s)
 
     async def probe(self, plan: Plan) -> Outcome:
@@ -125,6 +132,9 @@ class AptManager:
         self._check_own(plan)
         try:
             root = await self._runner.root()
+            # A run of a helper that died may wait for dpkg's lock itself, and install when it gets it.
+            if await wait_for_earlier_run(self._work_dir, limit_s=self._probe_wait_s) is not None:
+                return Outcome.UNKNOWN
             if await wait_unlocked(root.admin_directory, limit_s=self._probe_wait_s) is not None:
                 return Outcome.UNKNOWN
             return judge(plan, await self._runner.dpkg_states())

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from redflag_scanner_agent.packages import run_lock
 from redflag_scanner_agent.packages.errors import (
     OutputRefusedError,
     ProgramMissingError,
@@ -87,21 +88,29 @@ async def run_lasting(
 
     With pipes, the death of this process would break the package manager in the middle of its work (EPIPE);
     with files it goes on and the next look at the host sees how it ended. For the same reason cancelling does
-    NOT end the program; only the time limit does.
+    NOT end the program; only the time limit does. As long as it runs it holds the lock of `run_lock` in
+    `directory`.
 
     Returns:
         How it ended, with the first and last 64 KiB of each stream. Running beyond `timeout_s` seconds is told by
         `timed_out`, not raised: the caller must look at what was done until then.
 
     Raises:
+        LockHeldError: an earlier run in `directory` is still at work.
         ProgramMissingError: it cannot be started, or `directory` cannot be written.
     """
     started = time.monotonic()
     paths = directory / "install.stdout", directory / "install.stderr"
-    out, err = _fresh(directory, paths[0]), _fresh(directory, paths[1])
-    with out, err:
-        # Not asyncio's subprocess: its transport kills the program when the event loop goes away.
-        process = _start_lasting(argv, env, out, err)
+    with contextlib.ExitStack() as files:
+        with contextlib.ExitStack() as until_started:
+            lock = run_lock.take(directory)
+            until_started.callback(os.close, lock)
+            out = files.enter_context(_fresh(paths[0]))
+            err = files.enter_context(_fresh(paths[1]))
+            # Not asyncio's subprocess: its transport kills the program when the event loop goes away.
+            process = _start_lasting(argv, env, out, err, lock)
+            with contextlib.suppress(OSError):  # a full disk: the run is then one without a name
+                run_lock.name_run(lock, process.pid)
         timed_out = False
         try:
             while process.poll() is None:
@@ -141,7 +150,7 @@ async def _start(argv: Sequence[str], env: Mapping[str, str]) -> asyncio.subproc
 
 
 def _start_lasting(
-    argv: Sequence[str], env: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
+    argv: Sequence[str], env: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes], lock: int
 ) -> subprocess.Popen[bytes]:
     _check_program(argv[0])
     try:
@@ -153,6 +162,7 @@ def _start_lasting(
             cwd="/",
             env=dict(env),
             start_new_session=True,
+            pass_fds=(lock,),
         )
     except (OSError, ValueError) as error:
         raise ProgramMissingError(f"cannot start {argv[0]}: {error}") from error
@@ -193,9 +203,8 @@ async def _end_lasting(process: subprocess.Popen[bytes]) -> None:
             await asyncio.sleep(WATCH_S)
 
 
-def _fresh(directory: Path, path: Path) -> IO[bytes]:
+def _fresh(path: Path) -> IO[bytes]:
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.unlink(missing_ok=True)
         # O_APPEND lets _cut shorten the file while the program writes; O_EXCL refuses a planted link.
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
