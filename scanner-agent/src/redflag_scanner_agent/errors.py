@@ -2,13 +2,23 @@
 
 from typing import ClassVar
 
+# The codes of `redflag` where both have one; a code never changes its meaning. When you add one, add it to EXIT_CODES
+# and to README.md.
 EXIT_OK = 0
-EXIT_FAILED = 1  # anything that has no code of its own
-EXIT_CONFIGURATION = 2  # a setting is missing or wrong; the same as every other program's
+EXIT_FAILED = 1  # anything that has no code of its own; a supervisor may start the agent again
+EXIT_USAGE = 2  # wrong use, or a setting is missing or wrong; the same as every other program's
 EXIT_NOT_ENROLLED = 3  # there is no identity and nothing to enrol with
-EXIT_REFUSED = 4  # the server refused the token or the identity: trying again cannot help
-EXIT_UNREACHABLE = 5  # the server did not answer
+EXIT_UNREACHABLE = 4  # the server did not answer, or not now
+EXIT_REFUSED = 5  # the server, or a check of what it showed, refused: trying again cannot help
 EXIT_PACKAGES = 6  # a package manager could not do what was asked
+EXIT_INTERRUPTED = 130  # as shells report Ctrl-C
+EXIT_PIPE_CLOSED = 141  # as shells report a reader that went away, for example head
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong use or setting, 3 not enrolled, 4 server not reached, "
+    "5 refused by the server, 6 a package manager could not do it, 130 Ctrl-C."
+)
+"""One line for --help."""
 
 
 class AgentError(Exception):
@@ -50,7 +60,7 @@ class HelperRefusedError(AgentError):
 class HostFactsError(AgentError):
     """A fact about the host that the agent cannot do without is missing."""
 
-    exit_code = EXIT_CONFIGURATION
+    exit_code = EXIT_USAGE
 
 
 class NotEnrolledError(AgentError):

@@ -18,7 +18,7 @@ from redflag_ops.errors import ConfigurationError
 from redflag_ops.logging import configure, get_logger
 from redflag_ops.settings import load_settings
 from redflag_scanner_agent.actions import Actions
-from redflag_scanner_agent.errors import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK, AgentError, JournalError
+from redflag_scanner_agent.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, AgentError, JournalError
 from redflag_scanner_agent.executor import Executor
 from redflag_scanner_agent.helper_service import HelperService
 from redflag_scanner_agent.host_clock import HostClock
@@ -168,14 +168,14 @@ def main(argv: list[str] | None = None, managers: Managers = host_managers) -> i
         settings = load_settings(AgentSettings)
     except ConfigurationError as error:
         sys.stderr.write(f"redflag agent-helper: {error}\n")
-        return EXIT_CONFIGURATION
+        return EXIT_USAGE
     configure("agent-helper", settings.log_format)
     only_unix_sockets()
     os.umask(0o077)
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=options.fd)
     if peer.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != socket.AF_UNIX:
         sys.stderr.write("redflag agent-helper: the inherited descriptor is not a Unix socket\n")
-        return EXIT_CONFIGURATION
+        return EXIT_USAGE
     peer.setblocking(False)
     try:
         asyncio.run(serve(settings, peer, managers))

@@ -20,10 +20,13 @@ from redflag_scanner_agent import agent, local_view
 from redflag_scanner_agent.connection import Connection, open_session
 from redflag_scanner_agent.enrol import enrol, parse_token
 from redflag_scanner_agent.errors import (
-    EXIT_CONFIGURATION,
+    EXIT_CODES,
     EXIT_FAILED,
+    EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_PACKAGES,
+    EXIT_PIPE_CLOSED,
+    EXIT_USAGE,
     AgentError,
     EnrolmentRefusedError,
     ServerUnreachableError,
@@ -40,7 +43,9 @@ HELLO_DEADLINE_S = 15.0  # `enroll` is for a person who waits, not for an agent 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="redflag-agent", description="RedFlag's agent for this host.")
+    parser = argparse.ArgumentParser(
+        prog="redflag-agent", description="RedFlag's agent for this host.", epilog=EXIT_CODES
+    )
     parser.add_argument("--version", action="version", version=f"redflag-agent {agent_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     enroll = commands.add_parser("enroll", help="join an installation with an enrolment token")
@@ -84,7 +89,7 @@ def main(argv: Sequence[str] | None = None, helper_command: Sequence[str] = HELP
         print(local_view.updates_json(inventories) if as_json else local_view.updates_text(inventories))
     except ConfigurationError as error:
         _say(str(error))
-        return EXIT_CONFIGURATION
+        return EXIT_USAGE
     except PackageManagerError as error:
         _say(f"{error.detail} ({error.code})")
         return EXIT_PACKAGES
@@ -94,9 +99,9 @@ def main(argv: Sequence[str] | None = None, helper_command: Sequence[str] = HELP
     except BrokenPipeError:
         # Whoever read the output has seen enough; the interpreter must not complain about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        return EXIT_PIPE_CLOSED
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     return EXIT_OK
 
 

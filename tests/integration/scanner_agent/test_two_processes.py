@@ -252,10 +252,10 @@ async def test_kill_between_reservation_and_bytes_leaves_no_gap(
     assert any(report.code == "report_lost" for report in gateway.reports.values())
 
 
-async def test_refused_token_is_one_line_and_exit_4(agent: Agent, gateway: StandInGateway) -> None:
+async def test_refused_token_is_one_line_and_exit_5(agent: Agent, gateway: StandInGateway) -> None:
     gateway.refuse_token = True
     code, out, err = await agent.finish("run")
-    assert code == 4
+    assert code == 5
     assert out == ""
     lines = [line for line in err.splitlines() if not line.startswith("{")]
     assert lines == ["redflag-agent: the server refused this token: enrolment_refused (enrolment_refused)"]
@@ -264,7 +264,7 @@ async def test_refused_token_is_one_line_and_exit_4(agent: Agent, gateway: Stand
 async def test_token_of_another_installation_is_refused(agent: Agent, gateway: StandInGateway) -> None:
     (agent.state / "token").write_text(Fleet(datetime.now(UTC)).token().to_text())
     code, _, err = await agent.finish("run")
-    assert code == 4
+    assert code == 5
     assert "manifest_fingerprint" in err
     assert "POST /enroll" not in gateway.calls  # nothing was shown to a server that is not the right one
 
@@ -278,7 +278,7 @@ async def test_enroll_command_then_status(agent: Agent, gateway: StandInGateway)
     assert code == 0
     assert json.loads(out)["agent"] == str(gateway.agent)
     code, _, err = await agent.finish("enroll", "--token-file", token)
-    assert code == 4
+    assert code == 5
     assert "enrolled already" in err
 
 

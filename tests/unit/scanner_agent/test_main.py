@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from redflag.cli.exit_codes import ExitCode
 from redflag_scanner_agent import local_view, main
+from redflag_scanner_agent.errors import (
+    EXIT_PIPE_CLOSED,
+    EXIT_USAGE,
+    EnrolmentRefusedError,
+    RequestRefusedByServerError,
+    ServerUnreachableError,
+)
 from redflag_scanner_agent.packages.errors import LockHeldError, PackageManagerError
 from tests.support.fake_manager import FakeManager
 
@@ -13,7 +21,7 @@ def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDFLAG_AGENT_STATE_DIR", str(tmp_path / "agent"))
     monkeypatch.delenv("REDFLAG_AGENT_SERVER", raising=False)
     monkeypatch.delenv("REDFLAG_AGENT_TOKEN_FILE", raising=False)
-    monkeypatch.setattr(main, "configure", lambda *_: None)
+    monkeypatch.setattr(main, "configure", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -84,8 +92,8 @@ def test_missing_server_is_exit_2_and_names_the_setting(
     assert len(err.splitlines()) == 1
 
 
-def test_what_is_no_token_is_exit_4_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["enroll", "--server", "http://127.0.0.1:9", "--token", "rfe1_secret"]) == 4
+def test_what_is_no_token_is_exit_5_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["enroll", "--server", "http://127.0.0.1:9", "--token", "rfe1_secret"]) == 5
     err = capsys.readouterr().err
     assert "not an enrolment token" in err
     assert "rfe1_secret" not in err
@@ -95,3 +103,18 @@ def test_missing_token_file_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["enroll", "--server", "http://127.0.0.1:9", "--token-file", str(tmp_path / "none")]
     assert main.main(arguments) == 2
     assert "none" in capsys.readouterr().err
+
+
+def test_exit_codes_are_those_of_redflag_where_both_have_one() -> None:
+    assert ServerUnreachableError.exit_code == ExitCode.UNREACHABLE
+    assert EnrolmentRefusedError.exit_code == ExitCode.REFUSED
+    assert RequestRefusedByServerError.exit_code == ExitCode.REFUSED
+    assert (EXIT_USAGE, EXIT_PIPE_CLOSED) == (ExitCode.USAGE, ExitCode.PIPE_CLOSED)
+
+
+def test_help_lists_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["--help"])
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "4 server not reached, 5 refused by the server" in text
