@@ -128,6 +128,7 @@ async def start(
             "REDFLAG_AGENT_STATE_DIR": str(settings.state_dir),
             "REDFLAG_AGENT_POLICY_FILE": str(settings.policy_file),
             "REDFLAG_AGENT_LOG_FORMAT": settings.log_format,
+            "REDFLAG_AGENT_LOG_LEVEL": settings.log_level,
         }
         if settings.apt_config is not None:
             passed["REDFLAG_AGENT_APT_CONFIG"] = str(settings.apt_config)

@@ -14,6 +14,7 @@ import aiohttp
 from redflag_ops.logging import get_logger
 from redflag_scanner_agent.cadence import parse_retry_after
 from redflag_scanner_agent.errors import RequestRefusedByServerError, ServerUnreachableError
+from redflag_scanner_agent.no_answer import bad_certificate, no_answer
 from redflag_wire import base64_strict, limits, strict_json
 from redflag_wire.clock import Clock
 from redflag_wire.errors import JsonRefusedError
@@ -110,11 +111,10 @@ class Connection:
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
         except aiohttp.ClientConnectorCertificateError as error:
             raise ServerUnreachableError(
-                "certificate", f"{self._origin}: {error.certificate_error}"
+                "certificate", bad_certificate(self._origin, error.certificate_error)
             ) from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise ServerUnreachableError("no_answer", f"{self._origin}: {reason}") from None
+            raise ServerUnreachableError("no_answer", no_answer(self._origin, error)) from None
         return self._judge(status, data, retry_after)
 
     def _headers(self, call: Call, url: str) -> dict[str, str]:

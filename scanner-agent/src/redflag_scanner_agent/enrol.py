@@ -25,6 +25,8 @@ from redflag_wire.payload_types import PayloadType
 from redflag_wire.signing import SigningKey, sign_envelope
 
 CHAIN_MAX = 1_024  # manifests a server may send at once
+_REFUSED = "enrolment_refused"  # the one answer to a token that is used up, expired, revoked or unknown
+_ADVICE = "ask for a new one: redflag tokens create"
 
 log = get_logger()
 
@@ -98,7 +100,10 @@ async def enrol(
         # The helper verified these bytes; it answered, so they parse.
         enrolled = Enrolled.from_bytes(parse_envelope(enrolled_bytes).payload)
     except RequestRefusedByServerError as error:
-        raise EnrolmentRefusedError(error.code, f"the server refused this token: {error.detail}") from None
+        new_one = f"; {_ADVICE}" if error.code == _REFUSED else ""
+        raise EnrolmentRefusedError(
+            error.code, f"the server refused this token: {error.detail}{new_one}"
+        ) from None
     except HelperRefusedError as error:
         raise EnrolmentRefusedError(error.code, f"the server's answer is refused: {error.detail}") from None
     except WireError as error:

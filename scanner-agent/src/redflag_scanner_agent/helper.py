@@ -29,7 +29,7 @@ from redflag_scanner_agent.journal_file import JournalFile, wait_for_lock
 from redflag_scanner_agent.packages.base import PackageManager
 from redflag_scanner_agent.packages.registry import available_managers
 from redflag_scanner_agent.receipts import Receipts, boot_id, load_receipt_key
-from redflag_scanner_agent.settings import AgentSettings
+from redflag_scanner_agent.settings import LOG_LEVELS, AgentSettings
 from redflag_scanner_agent.spool import Spool
 from redflag_scanner_agent.trust import Trust
 
@@ -167,14 +167,14 @@ def main(argv: list[str] | None = None, managers: Managers = host_managers) -> i
     try:
         settings = load_settings(AgentSettings)
     except ConfigurationError as error:
-        sys.stderr.write(f"redflag agent-helper: {error}\n")
+        sys.stderr.write(f"redflag-agent: helper: {error}\n")
         return EXIT_USAGE
-    configure("agent-helper", settings.log_format)
+    configure("agent-helper", settings.log_format, level=LOG_LEVELS[settings.log_level])
     only_unix_sockets()
     os.umask(0o077)
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=options.fd)
     if peer.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != socket.AF_UNIX:
-        sys.stderr.write("redflag agent-helper: the inherited descriptor is not a Unix socket\n")
+        sys.stderr.write("redflag-agent: helper: the inherited descriptor is not a Unix socket\n")
         return EXIT_USAGE
     peer.setblocking(False)
     try:

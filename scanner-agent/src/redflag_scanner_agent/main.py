@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from redflag_ops.errors import ConfigurationError
 from redflag_ops.logging import configure
@@ -36,16 +37,23 @@ from redflag_scanner_agent.helper_process import HELPER
 from redflag_scanner_agent.host_clock import HostClock
 from redflag_scanner_agent.packages.errors import PackageManagerError
 from redflag_scanner_agent.renewal import Access
-from redflag_scanner_agent.settings import AgentSettings
+from redflag_scanner_agent.settings import LOG_LEVELS, AgentSettings, parse_origin
 
 PROGRAM = "agent"
 HELLO_DEADLINE_S = 15.0  # `enroll` is for a person who waits, not for an agent that is at work already
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors begin as every other error of the program does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        _say(message)
+        sys.exit(EXIT_USAGE)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="redflag-agent", description="RedFlag's agent for this host.", epilog=EXIT_CODES
-    )
+    parser = _Parser(prog="redflag-agent", description="RedFlag's agent for this host.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"redflag-agent {agent_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     enroll = commands.add_parser("enroll", help="join an installation with an enrolment token")
@@ -75,7 +83,9 @@ def main(argv: Sequence[str] | None = None, helper_command: Sequence[str] = HELP
     options = _parser().parse_args(argv)
     try:
         settings = _settings(options)
-        configure(PROGRAM, settings.log_format)
+        if options.command != "run":
+            settings = settings.for_people()
+        configure(PROGRAM, settings.log_format, level=LOG_LEVELS[settings.log_level])
         if options.command == "run":
             return _run(settings, helper_command)
         if options.command == "enroll":
@@ -108,6 +118,10 @@ def main(argv: Sequence[str] | None = None, helper_command: Sequence[str] = HELP
 def _settings(options: argparse.Namespace) -> AgentSettings:
     server = getattr(options, "server", None)
     if server is not None:
+        try:
+            parse_origin(server)
+        except ValueError as error:
+            raise ConfigurationError(f"--server: {error}") from None
         os.environ["REDFLAG_AGENT_SERVER"] = server
     if getattr(options, "token_file", None) is not None:
         os.environ["REDFLAG_AGENT_TOKEN_FILE"] = str(options.token_file)
@@ -121,6 +135,9 @@ def _run(settings: AgentSettings, helper_command: Sequence[str]) -> int:
         nonlocal ended
         try:
             await agent.run(settings, stop, helper_command)
+        except ConfigurationError as error:
+            _say(str(error))
+            ended = EXIT_USAGE
         except AgentError as error:
             _say(f"{error.detail} ({error.code})")
             ended = error.exit_code
@@ -132,7 +149,9 @@ def _run(settings: AgentSettings, helper_command: Sequence[str]) -> int:
 
 
 async def _enroll(settings: AgentSettings, options: argparse.Namespace, helper_command: Sequence[str]) -> int:
-    server = settings.need_server()
+    if settings.server is None:
+        raise ConfigurationError("enroll needs --server URL (or REDFLAG_AGENT_SERVER)")
+    server = settings.server
     if options.token is not None:
         token = parse_token(options.token)
     elif settings.token_file is not None:

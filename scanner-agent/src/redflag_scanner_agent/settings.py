@@ -1,16 +1,22 @@
 """The agent's settings, from the environment (prefix `REDFLAG_AGENT_`)."""
 
 import ipaddress
+import logging
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from redflag_ops.errors import ConfigurationError
 
 _PORT_OF = {"https": 443, "http": 80}
+_SPELLING = "the address is written as https://redflag.example.org or https://redflag.example.org:7480"
+
+LOG_LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
+"""What the standard `logging` module calls the levels of `log_level`."""
 
 
 class AgentSettings(BaseSettings):
@@ -24,7 +30,8 @@ class AgentSettings(BaseSettings):
         fast: long polls back to back instead of one poll every few minutes.
         account: whose rights the network process takes when started as root.
         policy_file: the host administrator's own word.
-        log_format: `json` for machines, `console` for people.
+        log_format: `json` for machines, `console` for people; `run` only, the other commands are for people.
+        log_level: the lowest level `run` logs.
     """
 
     model_config = SettingsConfigDict(env_prefix="REDFLAG_AGENT_", extra="ignore")
@@ -37,11 +44,20 @@ class AgentSettings(BaseSettings):
     account: str | None = Field(default=None, max_length=64)
     policy_file: Path = Path("/etc/redflag/policy.toml")
     log_format: Literal["json", "console"] = "json"
+    log_level: Literal["info", "warning"] = "info"
+
+    def for_people(self) -> Self:
+        """Return the settings with which a person who waits for the end reads only what matters."""
+        return self.model_copy(update={"log_format": "console", "log_level": "warning"})
 
     @field_validator("server")
     @classmethod
     def _origin(cls, server: str | None) -> str | None:
-        return None if server is None else parse_origin(server)
+        try:
+            return None if server is None else parse_origin(server)
+        except ValueError as error:
+            # An error of this kind is shown as it stands, without pydantic's own words before it.
+            raise PydanticCustomError("origin", "{reason}", {"reason": str(error)}) from None
 
     @field_validator("state_dir", "token_file", "apt_config", "policy_file")
     @classmethod
@@ -79,8 +95,11 @@ def parse_origin(text: str) -> str:
         ValueError: not an origin, or http to another host: commands are signed, but what is installed here is
             nobody else's business.
     """
-    parts = urlsplit(text)
-    host, port = parts.hostname, parts.port
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(_SPELLING) from None
     if (
         parts.scheme not in _PORT_OF
         or not host
@@ -88,11 +107,9 @@ def parse_origin(text: str) -> str:
         or parts.query
         or parts.fragment
     ):
-        raise ValueError(
-            "an origin is written as https://redflag.example.org or https://redflag.example.org:7480"
-        )
+        raise ValueError(_SPELLING)
     if parts.username is not None or parts.password is not None:
-        raise ValueError("an origin holds no user name or password")
+        raise ValueError("the address holds no user name or password")
     if parts.scheme == "http" and not _loopback(host):
         raise ValueError("http is for 127.0.0.1, ::1 and localhost only; use https")
     shown = f"[{host}]" if ":" in host else host

@@ -1,4 +1,5 @@
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,54 @@ def test_missing_server_is_exit_2_and_names_the_setting(
 ) -> None:
     assert main.main(arguments) == 2
     err = capsys.readouterr().err
+    assert err.startswith("redflag-agent: ")
     assert "REDFLAG_AGENT_SERVER" in err
+    assert ("--server URL" in err) == (arguments[0] == "enroll")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("server", "text"),
+    [
+        ("http://10.1.1.1:80", "http is for 127.0.0.1, ::1 and localhost only; use https"),
+        ("gopher://x", "the address is written as https://redflag.example.org or"),
+        ("https://x:port", "the address is written as https://redflag.example.org or"),
+    ],
+)
+def test_wrong_server_is_named_as_it_was_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], server: str, text: str
+) -> None:
+    assert main.main(["enroll", "--server", server, "--token", "x"]) == 2
+    assert capsys.readouterr().err.startswith(f"redflag-agent: --server: {text}")
+    monkeypatch.setenv("REDFLAG_AGENT_SERVER", server)
+    assert main.main(["enroll", "--token", "x"]) == 2
+    assert capsys.readouterr().err.startswith(f"redflag-agent: REDFLAG_AGENT_SERVER: {text}")
+
+
+def test_wrong_use_begins_as_every_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["enroll", "--nonsense"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("redflag-agent: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "log"),
+    [
+        (["run"], ("json", logging.INFO)),
+        (["enroll", "--token", "x"], ("console", logging.WARNING)),
+        (["status"], ("console", logging.WARNING)),
+        (["list-updates"], ("console", logging.WARNING)),
+        (["scan"], ("console", logging.WARNING)),
+    ],
+)
+def test_only_run_logs_for_machines(
+    monkeypatch: pytest.MonkeyPatch, manager: FakeManager, arguments: list[str], log: tuple[str, int]
+) -> None:
+    seen: list[tuple[str, int]] = []
+    monkeypatch.setattr(main, "configure", lambda _, log_format, *, level: seen.append((log_format, level)))
+    main.main(arguments)
+    assert seen == [log]
 
 
 def test_what_is_no_token_is_exit_5_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
