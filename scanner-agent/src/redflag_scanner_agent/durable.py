@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from redflag_scanner_agent.errors import NotDurableError
+from redflag_scanner_agent.errors import NotDurableError, StateNotPermittedError
 from redflag_scanner_agent.failpoints import failpoint
 
 FILE_MAX_BYTES = 1024 * 1024  # of any state file; a larger one is not ours
@@ -32,7 +32,7 @@ class DurableDirectory:
         path: the directory, which exists.
 
     Raises:
-        NotDurableError: it cannot be opened.
+        NotDurableError: it cannot be opened; `StateNotPermittedError` if it is another account's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class DurableDirectory:
         try:
             self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise _not_durable(path, error) from None
+            raise _unreadable(path, error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +60,7 @@ class DurableDirectory:
         """Return a file's bytes, None if it is not there.
 
         Raises:
-            NotDurableError: it cannot be read or is too large.
+            NotDurableError: it cannot be read or is too large; `StateNotPermittedError` if it is another account's.
         """
         try:
             # Not blocking: a pipe put in a file's place must not hold a privileged reader.
@@ -71,7 +71,7 @@ class DurableDirectory:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _not_durable(self.path / name, error) from None
+            raise _unreadable(self.path / name, error) from None
         if len(data) > FILE_MAX_BYTES:
             raise NotDurableError("state_file", f"{self.path / name} is larger than any file of the agent")
         return data
@@ -98,6 +98,14 @@ class DurableDirectory:
             os.fsync(self._handle)
         except OSError as error:
             raise _not_durable(self.path / name, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> NotDurableError:
+    if isinstance(error, PermissionError):
+        return StateNotPermittedError(
+            "state_permission", f"{path} belongs to another account; run this as root or as that account"
+        )
+    return NotDurableError("state_unreadable", f"cannot read {path}: {error.strerror}")
 
 
 def _not_durable(path: Path, error: OSError) -> NotDurableError:

@@ -41,6 +41,10 @@ class NotDurableError(AgentError):
     """A file could not be made durable; what stood there before still stands."""
 
 
+class StateNotPermittedError(NotDurableError):
+    """The state directory, or a file in it, is another account's."""
+
+
 class JournalError(AgentError):
     """The journal cannot be used, or was asked for a step that does not follow from the one before."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from redflag_scanner_agent import facts
 from redflag_scanner_agent.durable import DurableDirectory
-from redflag_scanner_agent.errors import AgentError
+from redflag_scanner_agent.errors import AgentError, StateNotPermittedError
 from redflag_scanner_agent.helper import JOURNAL
 from redflag_scanner_agent.identity import IdentityStore
 from redflag_scanner_agent.packages.errors import PackageManagerError
@@ -40,7 +40,7 @@ async def inventories(settings: AgentSettings, *, refresh: bool) -> list[Invento
 @contextmanager
 def _work_dir(settings: AgentSettings) -> Iterator[Path]:
     own = settings.helper_dir / "packages"
-    if own.is_dir() and os.access(own, os.W_OK | os.X_OK):
+    if os.access(own, os.W_OK | os.X_OK):  # False as well where it may not even be looked for
         yield own
         return
     with tempfile.TemporaryDirectory(prefix="redflag-agent-") as made:
@@ -102,12 +102,13 @@ def status(settings: AgentSettings) -> dict[str, Any]:
         "open_commands": None,
         "last_command": None,
     }
-    if not settings.net_dir.exists():
-        return found | {"enrolled": False}
-    if not os.access(settings.net_dir, os.R_OK | os.X_OK):
-        return found
-    with DurableDirectory(settings.net_dir) as files:
-        identity = IdentityStore(files).load()
+    try:
+        if not settings.net_dir.exists():
+            return found | {"enrolled": False}
+        with DurableDirectory(settings.net_dir) as files:
+            identity = IdentityStore(files).load()
+    except (PermissionError, StateNotPermittedError):
+        return found  # another account's: what stands in it is not this one's to know
     found["enrolled"] = identity is not None
     if identity is not None:
         found |= {"agent": str(identity.agent), "server": identity.server, "fleet": identity.fleet}
@@ -139,7 +140,11 @@ def _journal(path: Path) -> dict[str, Any]:
 
 def status_text(found: dict[str, Any]) -> str:
     """Return the status for people."""
-    enrolled = {True: "yes", False: "no", None: "not known (run this as root)"}[found["enrolled"]]
+    enrolled = {
+        True: "yes",
+        False: "no",
+        None: f"not known: {found['state_dir']} belongs to another account; run this as root or as that account",
+    }[found["enrolled"]]
     lines = [f"agent version     {found['version']}", f"enrolled          {enrolled}"]
     for name, label in (("agent", "agent id"), ("server", "server"), ("fleet", "fleet")):
         if found[name] is not None:
