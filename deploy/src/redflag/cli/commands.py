@@ -114,7 +114,7 @@ def show(
             _show(session, found)
         return code
 
-    return run(common, work)
+    return run(common, work, waiting=waiting)
 
 
 def _show(session: Session, command: Json) -> None:

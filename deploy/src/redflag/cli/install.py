@@ -48,7 +48,7 @@ def install(
     async def work(session: Session) -> ExitCode:
         return await _install(session, host, parse_packages(packages), manager, yes=yes, waiting=waiting)
 
-    return run(common, work)
+    return run(common, work, waiting=waiting)
 
 
 async def _install(

@@ -96,6 +96,14 @@ class Waiting:
         """
         return parse_duration(self.timeout, "--timeout")
 
+    def check(self) -> None:
+        """Make sure of the time to wait before anything is asked of a host, even when nobody waits.
+
+        Raises:
+            UsageRefusedError: it was written wrongly.
+        """
+        parse_duration(self.timeout, "--timeout")
+
 
 @Parameter(name="*", group=_LISTS)
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.options import Common
+from redflag.cli.options import Common, Waiting
 from redflag.cli.output import Output
 from redflag.cli.problems import CliError
 from redflag.cli.terminal_text import one_line
@@ -35,10 +35,20 @@ class Session:
     out: Output
 
 
-def run(common: Common, work: Callable[[Session], Awaitable[ExitCode]]) -> int:
-    """Do a command's work against the server; return the exit code."""
+def run(
+    common: Common, work: Callable[[Session], Awaitable[ExitCode]], *, waiting: Waiting | None = None
+) -> int:
+    """Do a command's work against the server; return the exit code.
+
+    Args:
+        common: which server, and how answers are printed.
+        work: asks and prints.
+        waiting: of a command that has it; refused before anything is asked when it is written wrongly.
+    """
 
     async def connected(out: Output) -> ExitCode:
+        if waiting is not None:
+            waiting.check()
         # aiohttp is half of the start-up time, and what is wrong with an option is said without it.
         from redflag.cli.find_server import find_server  # noqa: PLC0415
 

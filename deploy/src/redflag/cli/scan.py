@@ -39,4 +39,4 @@ def scan(
         )
         return await conclude(session, command, waiting)
 
-    return run(common, work)
+    return run(common, work, waiting=waiting)

@@ -179,7 +179,7 @@ def plan(
             out.note(f"Next: redflag updates {step} {summary['hostname']}")
         return ExitCode.DONE
 
-    return run(common, work)
+    return run(common, work, waiting=waiting)
 
 
 @app.command

@@ -120,6 +120,20 @@ def test_scan_follows_the_same_scan_that_is_under_way_only_when_waiting(cli: Cli
     assert server.bodies("POST /hosts/web-04/scan")[-1]["refresh"] is False
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("scan", "web-04"), ("updates", "plan", "web-04"), ("updates", "install", "web-04", "--yes"),
+     ("commands", "show", COMMAND_ID)],
+)  # fmt: skip
+@pytest.mark.parametrize("wait", [("--wait",), ()])
+def test_a_wrong_timeout_is_refused_before_anything_is_asked(
+    cli: Cli, server: StandIn, arguments: tuple[str, ...], wait: tuple[str, ...]
+) -> None:
+    ended = cli(*arguments, *wait, "--timeout", "0")
+    assert (ended.code, server.asked) == (2, [])
+    assert "--timeout 0" in ended.err
+
+
 def test_a_host_name_with_a_slash_stays_in_its_place(cli: Cli, server: StandIn) -> None:
     server.answer("GET /hosts/a/b", a_host())
     cli("hosts", "show", "a/b")
