@@ -17,6 +17,7 @@ from redflag.up.options import Options
 from redflag.up.reporter import LogFormat
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 STACK_SETTING = "REDFLAG_DEBUG"
 
@@ -74,11 +75,7 @@ def up(
 def main() -> None:
     """Run the command line; the process ends with the command's exit code."""
     try:
-        if sys.argv[1:2] != ["up"]:
-            from redflag.cli.app import register  # noqa: PLC0415 - see the module's docstring
-
-            register(app)
-        code = app()
+        code = _run(sys.argv[1:])
     except KeyboardInterrupt:
         # Before a command could say how it wants to be stopped, there is nothing to stop.
         code = EXIT_INTERRUPTED
@@ -92,6 +89,17 @@ def main() -> None:
         )
         code = EXIT_FAILED
     sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int | None:
+    if arguments[:1] != ["up"]:
+        from redflag.cli.app import names_no_command, register  # noqa: PLC0415 - see the module's docstring
+
+        register(app)
+        if names_no_command(arguments):
+            app.help_print(arguments, console=app.error_console)
+            return EXIT_USAGE
+    return app()  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -37,3 +37,13 @@ def test_up_help_loads_neither_the_database_nor_the_command_line() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.splitlines()[-1] == "[] False"
+
+
+@pytest.mark.parametrize("arguments", [[], ["hosts"], ["updates"], ["broker"]])
+def test_a_line_without_a_command_is_wrong_use_and_shows_the_usage(arguments: list[str]) -> None:
+    code = "from redflag.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert " ".join(("Usage: redflag", *arguments)) in done.stderr

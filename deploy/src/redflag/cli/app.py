@@ -29,3 +29,8 @@ def register(app: App) -> None:
         app.command(f"redflag.cli.{name}:app", name=name, help=text)
     for name, text in _SINGLE.items():
         app.command(f"redflag.cli.{name}:{name}", name=name, help=text, help_epilogue=exit_codes.HELP)
+
+
+def names_no_command(arguments: list[str]) -> bool:
+    """Tell whether a command line ends before it names a command: it is empty, or a group alone."""
+    return not arguments or (len(arguments) == 1 and arguments[0] in _GROUPS)
