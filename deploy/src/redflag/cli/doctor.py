@@ -35,6 +35,7 @@ from redflag.up.readiness import ask_http
 
 HOSTS_LOOKED_AT: Final = 2000
 PROBE_DEADLINE_S: Final = 10.0
+DOCTOR: Final = "redflag doctor"  # as other commands advise it
 
 _COLUMNS = (Column("What", whole=True), Column("How"), Column("Found"), Column("What to do"))
 
@@ -91,7 +92,10 @@ async def examine(common: Common) -> list[Finding]:
 
 
 def _failed(what: str, error: CliError) -> Finding:
-    return Finding(what, Verdict.FAILED, error.message, "; ".join(error.hints))
+    # Who reads this runs the doctor already.
+    return Finding(
+        what, Verdict.FAILED, error.message, "; ".join(hint for hint in error.hints if hint != DOCTOR)
+    )
 
 
 async def _ask_api(api: Api) -> list[Finding]:

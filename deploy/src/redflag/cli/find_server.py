@@ -59,8 +59,10 @@ def find_server(common: Common, environment: Mapping[str, str]) -> Server:
         ServerUnreachableError: nothing says where it is.
         UsageRefusedError: the address or the key is not usable.
     """
-    key = _named_key(common, environment)
     url, found = _named_url(common, environment)
+    if url is not None:
+        url = check_url(url)  # a key for an address that is none would be asked for in vain
+    key = _named_key(common, environment)
     if url is None:
         data = find_data_dir(common.data)
         url, beside = _read_cli_file(data)
@@ -68,7 +70,7 @@ def find_server(common: Common, environment: Mapping[str, str]) -> Server:
         return Server(check_url(url), key, str(data.cli_file), data)
     if key is None:
         raise UsageRefusedError(f"no API key for {url}", [_KEY_HINT])
-    return Server(check_url(url), key, found)
+    return Server(url, key, found)
 
 
 def check_url(text: str) -> str:

@@ -282,6 +282,19 @@ def test_doctor_without_a_server_says_where_it_looked(bare_cli: Cli, tmp_path: P
     assert "cli.json" in ended.out
 
 
+def test_doctor_does_not_advise_the_doctor_when_the_server_is_down(
+    cli: Cli, server: StandIn, tmp_path: Path
+) -> None:
+    server.problem("GET /info", 503, "database_unavailable")
+    there = tmp_path / "data" / "cli.json"
+    assert "redflag doctor" not in cli("doctor").out
+    there.write_text(there.read_text().replace(server.url, "http://127.0.0.1:1"))
+    ended = cli("doctor")
+    assert ended.code == 1
+    assert "redflag up" in ended.out
+    assert "redflag doctor" not in ended.out
+
+
 def test_an_answer_that_lacks_a_field_is_one_line_and_no_stack(cli: Cli, server: StandIn) -> None:
     server.page("GET /hosts", {"hostname": "x"})
     ended = cli("hosts", "list")

@@ -77,6 +77,11 @@ def test_addresses_that_would_show_the_key_or_are_none_are_refused(url: str) -> 
     assert caught.value.exit_code is ExitCode.USAGE
 
 
+def test_a_wrong_address_is_said_before_a_missing_key() -> None:
+    assert "'ftp://x'" in refused(Common(api_url="ftp://x"), {}).message
+    assert "'ftp://x'" in refused(Common(), {"REDFLAG_API_URL": "ftp://x", "REDFLAG_API_KEY": ""}).message
+
+
 @pytest.mark.parametrize(
     "url",
     [URL, "http://localhost:1", "http://[::1]:7481", "http://127.8.8.8", "https://redflag.example/base"],
