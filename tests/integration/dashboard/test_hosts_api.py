@@ -95,6 +95,17 @@ async def test_a_scan_becomes_a_command_the_signer_accepts(api: Api) -> None:
     assert check_command(checked, asked, now=CLOCK.now()) == "scan"
 
 
+async def test_a_package_manager_the_host_does_not_have_is_not_asked(api: Api) -> None:
+    await api.add_host(capabilities=[{"manager": "apt", "can_install": True, "reason": None}])
+    await api.add_host("silent")
+    problem = await api.call("POST", "/hosts/web-04/scan", body={"subsystem": "docker"}, expect=422)
+    assert (problem["code"], problem["managers"]) == ("manager_unknown", ["apt"])
+    assert "apt" in problem["detail"]
+    await api.call("POST", "/hosts/web-04/scan", body={"subsystem": "apt"}, expect=202)
+    await api.call("POST", "/hosts/web-04/scan", body={"subsystem": "all"}, expect=202)
+    await api.call("POST", "/hosts/silent/scan", body={"subsystem": "docker"}, expect=202)
+
+
 async def test_a_burst_of_clicks_makes_one_command(api: Api) -> None:
     await api.add_host()
 

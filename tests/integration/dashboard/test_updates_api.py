@@ -200,6 +200,23 @@ async def test_a_plan_of_just_the_approved_packages_is_installed(api: Api, host:
     assert problem["code"] == "already_pending"
 
 
+async def test_a_host_that_only_looks_is_asked_for_no_installation(api: Api) -> None:
+    reason = "the helper does not run as root"
+    agent = await api.add_host(capabilities=[{"manager": "apt", "can_install": False, "reason": reason}])
+    await api.add_update(agent, "alpha")
+    await approve(api, "alpha")
+    digest = await api.add_plan(agent, upgrade_plan("alpha"))
+    plans = await api.call("GET", "/plans", host="web-04")
+    assert plans["items"][0]["cannot_install"] == reason
+    problem = await api.call(
+        "POST", "/updates/install", body={"host": "web-04", "plan_digest": digest}, expect=409
+    )
+    assert (problem["code"], problem["reason"]) == ("host_cannot_install", reason)
+    assert reason in problem["detail"]
+    assert "as root" in problem["detail"]
+    assert (await api.call("GET", "/commands", kind="install_updates"))["total"] == 0
+
+
 async def test_a_plan_that_does_more_is_installed_only_when_confirmed(api: Api, host: UUID) -> None:
     await approve(api, "alpha")
     digest = await api.add_plan(host, upgrade_plan("alpha", extra=(install_of("lib"), removal("old"))))

@@ -4,10 +4,12 @@ from datetime import timedelta
 from typing import Final
 
 from redflag_dashboard.api import commanding, host_lookup
+from redflag_dashboard.capabilities import managers
 from redflag_dashboard.models.commands import Command
 from redflag_dashboard.models.common import HostPath, Page
 from redflag_dashboard.models.hosts import Fleet, Host, HostsQuery, ScanRequest
 from redflag_dashboard.rest import cursor
+from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
 from redflag_store.queries.hosts import fleet_figures, list_hosts
 from redflag_wire.command_params import CommandKind, ScanParams
@@ -41,6 +43,14 @@ async def show(call: Call[HostPath, Nothing, Nothing]) -> Answer:
 async def scan(call: Call[HostPath, Nothing, ScanRequest]) -> Answer:
     """Ask a host to look for updates."""
     host = await host_lookup.one_host(call.tx, call.path.host)
+    known = managers(host.agent.capabilities)
+    if call.body.subsystem not in ("all", *known) and known:
+        raise ProblemError(
+            ProblemCode.MANAGER_UNKNOWN,
+            f"{host.agent.hostname} has no package manager {call.body.subsystem!r}; "
+            f"name one of: {', '.join(known)}, or all",
+            extra={"managers": known},
+        )
     params = ScanParams(subsystem=call.body.subsystem, refresh=call.body.refresh)
     command_id = await commanding.ask(
         call,
@@ -75,6 +85,6 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         "POST", "/hosts/{host}/scan", "hosts_scan", "Look for updates now", scan, Command, HostPath, Nothing,
         ScanRequest, "hosts", status=202, scope=Scope.WRITE, changes=True,
-        problems=(*host_lookup.PROBLEMS, *commanding.PROBLEMS),
+        problems=(*host_lookup.PROBLEMS, *commanding.PROBLEMS, ProblemCode.MANAGER_UNKNOWN),
     ),
 )  # fmt: skip

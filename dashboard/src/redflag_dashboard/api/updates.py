@@ -4,6 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from redflag_dashboard.api import commanding, host_lookup
+from redflag_dashboard.capabilities import why_no_install
 from redflag_dashboard.install_rules import Refusal, judge, refs
 from redflag_dashboard.models.commands import Command
 from redflag_dashboard.models.updates import (
@@ -190,6 +191,14 @@ async def install(call: Call[Nothing, Nothing, InstallRequest]) -> Answer:
         raise ProblemError(
             ProblemCode.PLAN_OUTDATED, f"the stored plan cannot be read ({error.code}); plan again"
         ) from None
+    reason = why_no_install(host.agent.capabilities, exact.manager)
+    if reason is not None:
+        raise ProblemError(
+            ProblemCode.HOST_CANNOT_INSTALL,
+            f"{host.agent.hostname} only looks for updates of {exact.manager}: {reason}; "
+            "to install, run its agent as root with installing allowed",
+            extra={"manager": exact.manager, "reason": reason},
+        )
     if not exact.items:
         raise ProblemError(
             ProblemCode.NOTHING_TO_DO, "the plan changes nothing: the packages are held back or already there"
@@ -271,7 +280,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         problems=(
             *host_lookup.PROBLEMS, *commanding.PROBLEMS, ProblemCode.PLAN_NOT_FOUND,
             ProblemCode.PLAN_OUTDATED, ProblemCode.NOTHING_TO_DO, ProblemCode.NOT_APPROVED,
-            ProblemCode.CONFIRMATION_REQUIRED,
+            ProblemCode.CONFIRMATION_REQUIRED, ProblemCode.HOST_CANNOT_INSTALL,
         ),
     ),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from redflag_dashboard.capabilities import why_no_install
 from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit
 from redflag_dashboard.rest.route import Strict
 from redflag_store.queries.plans import LastInstall, PlanRow
@@ -41,6 +42,9 @@ class PlanSummary(BaseModel):
     removes: int
     newest: bool = Field(description="Whether no later plan of this host and manager exists")
     needs_confirmation: bool = Field(description="Whether it is to be confirmed before it can be installed")
+    cannot_install: str | None = Field(
+        description="Why the host only looks for updates of this manager; null when it installs them"
+    )
     confirmed_at: datetime | None
     confirmed_by: str | None
     created_at: datetime
@@ -60,6 +64,7 @@ class PlanSummary(BaseModel):
             removes=plan.removes,
             newest=row.newest,
             needs_confirmation=row.confirmed_at is None and (plan.extra_count > 0 or plan.removes > 0),
+            cannot_install=why_no_install(row.capabilities, plan.manager),
             confirmed_at=row.confirmed_at,
             confirmed_by=row.confirmed_by,
             created_at=plan.created_at,

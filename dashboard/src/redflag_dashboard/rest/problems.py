@@ -38,6 +38,8 @@ class ProblemCode(StrEnum):
     HOST_NOT_ACTIVE = "host_not_active"
     PACKAGE_AMBIGUOUS = "package_ambiguous"
     MANAGER_AMBIGUOUS = "manager_ambiguous"
+    MANAGER_UNKNOWN = "manager_unknown"
+    HOST_CANNOT_INSTALL = "host_cannot_install"
     NOTHING_TO_DO = "nothing_to_do"
     ALREADY_PENDING = "already_pending"
     TOO_MANY_PENDING = "too_many_pending"
@@ -80,6 +82,8 @@ KINDS: Final[Mapping[ProblemCode, Kind]] = {
     ProblemCode.HOST_NOT_ACTIVE: Kind(409, "The host takes no commands"),
     ProblemCode.PACKAGE_AMBIGUOUS: Kind(409, "The name fits several packages"),
     ProblemCode.MANAGER_AMBIGUOUS: Kind(409, "The packages belong to several package managers"),
+    ProblemCode.MANAGER_UNKNOWN: Kind(422, "The host has no such package manager"),
+    ProblemCode.HOST_CANNOT_INSTALL: Kind(409, "The host only looks for updates"),
     ProblemCode.NOTHING_TO_DO: Kind(409, "There is nothing to do"),
     ProblemCode.ALREADY_PENDING: Kind(409, "The same is already under way"),
     ProblemCode.TOO_MANY_PENDING: Kind(409, "The host has too many pending commands"),

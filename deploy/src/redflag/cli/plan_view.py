@@ -72,6 +72,14 @@ def show_plan(out: Output, plan: Json, summary: Json, *, to_stderr: bool = False
         say("It does more than was asked for, so it must be confirmed before it is installed.")
 
 
+def next_step(summary: Json, step: str) -> str:
+    """Return what comes next for a plan: a command of `redflag updates`, or why there is none on this host."""
+    reason = summary.get("cannot_install")
+    if reason:
+        return f"This host only looks: {reason}. To install, run its agent as root with installing allowed."
+    return f"Next: redflag updates {step} {summary['hostname']}"
+
+
 def confirm_line(summary: Json) -> str:
     """Return the command that confirms a plan."""
     return f"redflag updates confirm {summary['hostname']} {summary['digest']}"

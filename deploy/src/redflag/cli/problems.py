@@ -113,6 +113,8 @@ _HINTS: Final[Mapping[str, str]] = {
     "package_ambiguous": "write NAME:ARCH, or name the package manager with --manager",
     "manager_ambiguous": "name the package manager with --manager",
     "host_not_active": "redflag hosts show HOST",
+    "host_cannot_install": "redflag hosts show HOST",
+    "manager_unknown": "redflag hosts show HOST",
     "nothing_to_do": "redflag updates list HOST",
     "too_many_pending": "redflag commands list --pending",
     "no_root_keys": "redflag doctor",

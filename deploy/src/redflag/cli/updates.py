@@ -11,7 +11,7 @@ from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Waiting
 from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.packages import parse_packages
-from redflag.cli.plan_view import show_plan
+from redflag.cli.plan_view import next_step, show_plan
 from redflag.cli.plans import ask_for_plan, choose, host_plans, plan_of, whole_plan
 from redflag.cli.problems import UsageRefusedError
 from redflag.cli.run import Session, run
@@ -176,7 +176,7 @@ def plan(
         show_plan(out, found, summary)
         step = "confirm" if summary["needs_confirmation"] else "install"
         if found["items"]:
-            out.note(f"Next: redflag updates {step} {summary['hostname']}")
+            out.note(next_step(summary, step))
         return ExitCode.DONE
 
     return run(common, work, waiting=waiting)
@@ -205,7 +205,7 @@ def confirm(host: str, digest: str | None = None, /, *, common: Common = COMMON)
             return ExitCode.DONE
         if summary["confirmed_at"] is None:
             out.say("Confirmed.")
-        out.note(f"Next: redflag updates install {summary['hostname']}")
+        out.note(next_step(summary, "install"))
         return ExitCode.DONE
 
     return run(common, work)

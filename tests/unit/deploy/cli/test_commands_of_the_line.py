@@ -158,6 +158,17 @@ def test_a_plan_is_shown_after_waiting(cli: Cli, server: StandIn) -> None:
     assert "redflag commands show" in cli("updates", "plan", "web-04").err
 
 
+def test_a_plan_for_a_host_that_only_looks_leads_to_no_installation(cli: Cli, server: StandIn) -> None:
+    server.answer("POST /updates/plan", a_command(kind="dry_run_update"))
+    server.answer(f"GET /commands/{COMMAND_ID}", a_command("succeeded", "dry_run_update", plan_digest=DIGEST))
+    entry = a_plan_entry(cannot_install="the helper does not run as root")
+    server.answer(f"GET /plans/{DIGEST}", a_plan(a_change("alpha"), entry=entry))
+    ended = cli("updates", "plan", "web-04", "--wait")
+    assert ended.code == 0
+    assert "This host only looks: the helper does not run as root." in ended.err
+    assert "Next:" not in ended.err
+
+
 def test_a_host_that_cannot_plan_ends_with_one(cli: Cli, server: StandIn) -> None:
     server.answer("POST /updates/plan", a_command(kind="dry_run_update"))
     server.answer(

@@ -34,6 +34,7 @@ class PlanRow:
         newest: whether no later plan of the same host and manager exists.
         confirmed_at: when this digest was confirmed for this host; None when it was not.
         confirmed_by: by whom.
+        capabilities: what the host said it can do with its package managers.
     """
 
     plan: UpdatePlan
@@ -41,6 +42,7 @@ class PlanRow:
     newest: bool
     confirmed_at: datetime | None
     confirmed_by: str | None
+    capabilities: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,14 @@ def _select() -> Select[Any]:
         .lateral()
     )
     return (
-        select(UpdatePlan, col(Agent.hostname), ~later, confirmed.c.confirmed_at, confirmed.c.confirmed_by)
+        select(
+            UpdatePlan,
+            col(Agent.hostname),
+            ~later,
+            confirmed.c.confirmed_at,
+            confirmed.c.confirmed_by,
+            col(Agent.capabilities),
+        )
         .join(Agent, col(Agent.id) == col(UpdatePlan.agent_id))
         .outerjoin(confirmed, confirmed.c.confirmed_at.is_not(None))
     )
