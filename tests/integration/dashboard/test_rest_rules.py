@@ -185,6 +185,12 @@ async def test_a_request_that_does_not_fit_gets_its_problem(  # noqa: PLR0917
         problem_of(answer, problem, code)
 
 
+async def test_what_does_not_fit_is_said_in_our_own_words(api: Api) -> None:
+    problem = await api.call("POST", "/updates/approve", body={"host": "a"}, expect=422)
+    assert problem["detail"] == "body: say one of packages, all and security"
+    assert problem["errors"] == [{"where": "body", "message": "say one of packages, all and security"}]
+
+
 async def test_a_wrong_method_names_the_right_ones(api: Api) -> None:
     async with api.raw("PUT", "/hosts") as answer:
         assert answer.status == 405

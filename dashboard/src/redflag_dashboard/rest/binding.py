@@ -18,6 +18,8 @@ from redflag_wire.errors import WireError
 BODY_MAX_BYTES: Final = 1024 * 1024  # 4,000 packages named in full are about half of it
 FAULTS_MAX: Final = 20  # named in one answer; the rest is only counted
 
+_PREFIX: Final = "Value error, "  # put by pydantic before the words of our own checks
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -26,7 +28,7 @@ def _refuse(part: str, error: ValidationError) -> ProblemError:
     named = [
         {
             "where": part + "".join(f"/{_pointer(step)}" for step in fault["loc"]),
-            "message": fault["msg"],
+            "message": fault["msg"].removeprefix(_PREFIX),
         }
         for fault in faults[:FAULTS_MAX]
     ]

@@ -1,16 +1,17 @@
 """`redflag commands`: what was asked of hosts, and how each of them went, step by step."""
 
 from typing import Annotated
+from uuid import UUID
 
 from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes, listing
-from redflag.cli.api_values import Json, segment
+from redflag.cli.api_values import Json
 from redflag.cli.commands_view import say_end, state_cell, summary_text, why
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Waiting
 from redflag.cli.output import Cell, Column, Styled
-from redflag.cli.problems import ConflictError, UsageRefusedError
+from redflag.cli.problems import ConflictError, NothingFoundError, UsageRefusedError
 from redflag.cli.run import Session, run
 from redflag.cli.waiting import follow, outcome
 from redflag.cli.words import WAITS_FOR, ago, dash, exact, spell, style_of, took
@@ -96,7 +97,7 @@ def show(
         out = session.out
         if envelope and out.as_json:
             raise UsageRefusedError("--envelope prints one thing only; leave out --format json")
-        found = await session.api.get(f"/commands/{segment(command)}")
+        found = await session.api.get(f"/commands/{command_id(command)}")
         code = ExitCode.DONE
         if waiting.wait:
             if not found["ended"]:
@@ -115,6 +116,20 @@ def show(
         return code
 
     return run(common, work, waiting=waiting)
+
+
+def command_id(text: str) -> str:
+    """Return a command's id as it stands in an address.
+
+    Raises:
+        NothingFoundError: it is no id, so no command has it.
+    """
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise NothingFoundError(
+            f"no command has the id {text!r}; ids are UUIDs", ["see: redflag commands list"]
+        ) from None
 
 
 def _show(session: Session, command: Json) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from redflag.cli.api_values import Json
 from redflag.cli.options import ROWS_MAX, Rows
 from redflag.cli.output import Cell, Column
-from redflag.cli.problems import UsageRefusedError
+from redflag.cli.problems import ApiProblemError, UsageRefusedError
 from redflag.cli.run import Session
 
 
@@ -17,7 +17,15 @@ async def fetch(session: Session, path: str, query: Mapping[str, object], rows: 
     """
     if not 1 <= rows.limit <= ROWS_MAX:
         raise UsageRefusedError(f"--limit goes from 1 to {ROWS_MAX}")
-    return await session.api.pages(path, query, limit=rows.limit, cursor=rows.cursor)
+    try:
+        return await session.api.pages(path, query, limit=rows.limit, cursor=rows.cursor)
+    except ApiProblemError as error:
+        if rows.cursor is not None and "query/cursor" in error.places:
+            raise UsageRefusedError(
+                f"--cursor {rows.cursor}: not a place in this list",
+                ["take `next` of an earlier answer to the same question, or leave --cursor out"],
+            ) from None
+        raise
 
 
 def show(

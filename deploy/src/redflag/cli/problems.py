@@ -88,8 +88,18 @@ class ApiProblemError(CliError):
         detail = str(body.get("detail") or body.get("title") or f"the server answers {status}")
         if self.code == "host_not_found":
             detail = detail.partition(";")[0]  # the rest names the REST call that lists hosts
+        if self.code == "invalid_request" and detail.startswith("query/"):
+            # The options are named as the API names them, and the words are a schema checker's.
+            detail = detail.replace("query/", "--", 1).replace(": Input should", ": should", 1)
         super().__init__(f"{detail} ({self.code or status})", hints_for(self.code, body))
         self.exit_code = exit_code_of(status)
+
+    @property
+    def places(self) -> list[str]:
+        """The places of the request that do not fit, as the API names them."""
+        faults = self.body.get("errors")
+        found = faults if isinstance(faults, list) else []
+        return [str(one.get("where")) for one in found if isinstance(one, Mapping)]
 
 
 def exit_code_of(status: int) -> ExitCode:

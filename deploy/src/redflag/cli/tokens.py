@@ -1,7 +1,7 @@
 """`redflag tokens`: letting hosts in."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
@@ -15,6 +15,12 @@ from redflag.cli.run import Session, run
 from redflag.cli.words import ago, dash, exact, pairs
 
 app = App(name="tokens", help="Tokens that let hosts in.", help_epilogue=exit_codes.HELP)
+
+# The API's bounds (docs/protocol.md 8.1), said here in the words of the options.
+SEATS_MAX: Final = 10_000
+LIFE_MIN_S: Final = 60
+LIFE_MAX_S: Final = 7 * 24 * 3600
+DAY_S: Final = 24 * 3600
 
 _COLUMNS = (
     Column("Id", whole=True),
@@ -59,9 +65,14 @@ def create(
     """Make a token; its secret is shown this once."""
 
     async def work(session: Session) -> ExitCode:
+        if not 1 <= seats <= SEATS_MAX:
+            raise UsageRefusedError(f"--seats {seats}: goes from 1 to {SEATS_MAX}")
+        life_s = parse_duration(expires, "--expires")
+        if not LIFE_MIN_S <= life_s <= LIFE_MAX_S:
+            raise UsageRefusedError(f"--expires {expires}: goes from {LIFE_MIN_S}s to {LIFE_MAX_S // DAY_S}d")
         body = {
             "seats": seats,
-            "expires_in_s": parse_duration(expires, "--expires"),
+            "expires_in_s": life_s,
             "note": note,
             "tags": parse_tags(tag) or None,
         }

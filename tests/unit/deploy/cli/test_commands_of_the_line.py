@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from redflag.cli import tokens
+from redflag_dashboard.models import tokens as bounds
 from tests.unit.deploy.cli.conftest import Cli
 from tests.unit.deploy.cli.stand_in import (
     COMMAND_ID,
@@ -304,6 +306,46 @@ def test_doctor_does_not_advise_the_doctor_when_the_server_is_down(
     assert ended.code == 1
     assert "redflag up" in ended.out
     assert "redflag doctor" not in ended.out
+
+
+def test_what_is_no_id_is_no_command(cli: Cli, server: StandIn) -> None:
+    ended = cli("commands", "show", "nosuch")
+    assert (ended.code, server.asked) == (3, [])
+    assert "no command has the id 'nosuch'; ids are UUIDs" in ended.err
+    assert "redflag commands list" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "bounds"),
+    [("--expires", "1s", "60s to 7d"), ("--expires", "5000d", "60s to 7d"), ("--seats", "0", "1 to 10000"),
+     ("--seats", "10001", "1 to 10000")],
+)  # fmt: skip
+def test_a_token_s_bounds_are_said_in_the_words_of_the_options(
+    cli: Cli, server: StandIn, option: str, value: str, bounds: str
+) -> None:
+    ended = cli("tokens", "create", option, value)
+    assert (ended.code, server.asked) == (2, [])
+    assert f"{option} {value}: goes from {bounds}" in ended.err
+
+
+def test_a_token_s_bounds_are_the_api_s() -> None:
+    assert (tokens.SEATS_MAX, tokens.LIFE_MIN_S, tokens.LIFE_MAX_S) == (
+        bounds.SEATS_MAX,
+        bounds.LIFE_MIN_S,
+        bounds.LIFE_MAX_S,
+    )
+
+
+def test_a_schema_s_words_do_not_reach_a_person(cli: Cli, server: StandIn) -> None:
+    fault = {"where": "query/cursor", "message": "not a cursor of this list"}
+    server.problem("GET /hosts", 422, "invalid_request", "query/cursor: not a cursor", errors=[fault])
+    server.problem("GET /events", 422, "invalid_request", "query/severity: Input should be 'debug'")
+    ended = cli("hosts", "list", "--cursor", "garbage")
+    assert ended.code == 2
+    assert "--cursor garbage: not a place in this list" in ended.err
+    assert "query/" not in ended.err
+    ended = cli("events", "list", "--severity", "x")
+    assert (ended.code, "--severity: should be 'debug'" in ended.err) == (2, True)
 
 
 def test_an_answer_that_lacks_a_field_is_one_line_and_no_stack(cli: Cli, server: StandIn) -> None:
