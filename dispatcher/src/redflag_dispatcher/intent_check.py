@@ -26,8 +26,14 @@ CLOCK_SKEW = timedelta(minutes=5)  # what an API server's clock may run ahead of
 
 KINDS_OF_VERB: Mapping[IntentVerb, frozenset[CommandKind]] = {
     IntentVerb.SCAN: frozenset({CommandKind.SCAN}),
+    IntentVerb.COLLECT_SPECS: frozenset({CommandKind.COLLECT_SPECS}),
     IntentVerb.PLAN_UPDATES: frozenset({CommandKind.DRY_RUN_UPDATE}),
     IntentVerb.INSTALL_UPDATES: frozenset({CommandKind.INSTALL_UPDATES}),
+    IntentVerb.ROLLBACK_UPDATES: frozenset({CommandKind.ROLLBACK_UPDATE}),
+    IntentVerb.REBOOT: frozenset({CommandKind.REBOOT}),
+    IntentVerb.ENABLE_HEARTBEAT: frozenset({CommandKind.ENABLE_HEARTBEAT}),
+    IntentVerb.DISABLE_HEARTBEAT: frozenset({CommandKind.DISABLE_HEARTBEAT}),
+    IntentVerb.CANCEL_COMMAND: frozenset({CommandKind.CANCEL}),
 }
 """What each verb lets be commanded; a verb that is not here commands nothing. Grows with ``IntentVerb``.
 

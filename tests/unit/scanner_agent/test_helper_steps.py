@@ -242,7 +242,12 @@ async def test_seq_at_or_below_the_floor_is_stale(host: Host) -> None:
 
 @pytest.mark.parametrize("kind", ["reboot", "cancel", "enable_heartbeat", "update_agent"])
 async def test_refusal_is_reported_once_and_leaves_no_trace_in_the_journal(host: Host, kind: str) -> None:
-    params = {"cancel": {"cmd": str(host.agent)}, "enable_heartbeat": {"duration_s": None}}.get(kind, {})
+    given: dict[str, dict[str, object]] = {
+        "cancel": {"cmd": str(host.agent)},
+        "enable_heartbeat": {"duration_s": None},
+        "update_agent": {"version": "1.2.3"},
+    }
+    params = given.get(kind, {})
     command = host.command(kind, params=params)
     for _ in range(3):
         answer = await host.give(command)

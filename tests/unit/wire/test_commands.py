@@ -16,7 +16,10 @@ from redflag_wire.command_params import (
     EnableHeartbeatParams,
     InstallUpdatesParams,
     NoParams,
+    RebootParams,
+    RollbackUpdateParams,
     ScanParams,
+    UpdateAgentParams,
     parse_params,
 )
 from redflag_wire.errors import SchemaRefusedError
@@ -38,8 +41,16 @@ SED = {"name": "sed", "arch": "amd64", "version": "4.9-1"}
             {"manager": "apt", "packages": [SED, {**SED, "arch": "i386"}], "plan_digest": DIGEST},
             InstallUpdatesParams,
         ),
+        ("dry_run_update", {"manager": "apt", "packages": [], "mode": "full"}, DryRunUpdateParams),
+        ("dry_run_update", {"manager": "apt", "packages": [SED], "mode": "rollback"}, DryRunUpdateParams),
+        (
+            "rollback_update",
+            {"manager": "apt", "packages": [SED], "plan_digest": DIGEST},
+            RollbackUpdateParams,
+        ),
         ("collect_specs", {}, NoParams),
-        ("reboot", {}, NoParams),
+        ("reboot", {"delay_s": 0, "reason": "kernel"}, RebootParams),
+        ("update_agent", {"version": "1.2.3"}, UpdateAgentParams),
         ("enable_heartbeat", {"duration_s": 600}, EnableHeartbeatParams),
         ("enable_heartbeat", {"duration_s": None}, EnableHeartbeatParams),
         ("disable_heartbeat", {}, NoParams),
@@ -77,7 +88,18 @@ def test_params_fit_their_kind(kind: str, params: dict[str, Any], model: type) -
         ("install_updates", {"manager": "apt", "packages": [SED], "plan_digest": "sha256:" + "AB" * 32}),
         ("install_updates", {"manager": "apt", "packages": [SED], "plan_digest": DIGEST + "\n"}),
         ("install_updates", {"manager": "apt", "packages": [SED], "plan_digest": "ab" * 32}),
+        ("install_updates", {"manager": "apt", "packages": [SED], "mode": "full", "plan_digest": DIGEST}),
+        ("install_updates", {"manager": "apt", "packages": [SED], "mode": "rollback", "plan_digest": DIGEST}),
+        ("rollback_update", {"manager": "apt", "packages": [], "plan_digest": DIGEST}),
+        ("rollback_update", {"manager": "apt", "packages": [SED]}),
+        ("dry_run_update", {"manager": "apt", "packages": [SED], "mode": "security"}),
+        ("dry_run_update", {"manager": "apt", "packages": [], "mode": "rollback"}),
+        ("update_agent", {"version": "-1"}),
         ("reboot", {"now": True}),
+        ("reboot", {"delay_s": -1}),
+        ("reboot", {"delay_s": 86_401}),
+        ("reboot", {"reason": "x" * 201}),
+        ("reboot", {"reason": "two\nlines"}),
         ("enable_heartbeat", {}),
         ("enable_heartbeat", {"duration_s": 59}),
         ("enable_heartbeat", {"duration_s": True}),
@@ -103,6 +125,24 @@ def test_defaults_may_be_left_out_and_mean_the_same() -> None:
     assert parse_params(CommandKind.SCAN, {"subsystem": "all"}) == parse_params(
         CommandKind.SCAN, {"subsystem": "all", "refresh": True}
     )
+
+
+@pytest.mark.parametrize("kind", list(CommandKind))
+def test_only_looking_needs_no_intent(kind: CommandKind) -> None:
+    params: dict[CommandKind, dict[str, Any]] = {
+        CommandKind.DRY_RUN_UPDATE: {"manager": "apt", "packages": [SED]},
+        CommandKind.INSTALL_UPDATES: {"manager": "apt", "packages": [SED], "plan_digest": DIGEST},
+        CommandKind.ROLLBACK_UPDATE: {"manager": "apt", "packages": [SED], "plan_digest": DIGEST},
+        CommandKind.UPDATE_AGENT: {"version": "1.2.3"},
+        CommandKind.ENABLE_HEARTBEAT: {"duration_s": 600},
+        CommandKind.CANCEL: {"cmd": str(COMMAND)},
+    }
+    by: dict[str, Any] = {"approvers": [], "intent": None}
+    if kind in {CommandKind.SCAN, CommandKind.COLLECT_SPECS, CommandKind.DRY_RUN_UPDATE}:
+        samples.command(kind=kind, params=params.get(kind, {}), by=by)
+    else:
+        with pytest.raises(SchemaRefusedError, match="intent"):
+            samples.command(kind=kind, params=params.get(kind, {}), by=by)
 
 
 def test_longest_lives_are_the_protocols() -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Final, Self
 from pydantic import Field, JsonValue, model_validator
 
 from redflag_wire import limits
-from redflag_wire.command_params import CommandKind, CommandParams, parse_params
+from redflag_wire.command_params import LOOKING_KINDS, CommandKind, CommandParams, parse_params
 from redflag_wire.errors import SchemaRefusedError
 from redflag_wire.fields import (
     Count,
@@ -97,12 +97,13 @@ class By(WireModel):
     """Who wanted it, for the host's own audit line.
 
     Attributes:
-        approvers: names of the people, at most 16.
-        intent: digest of the signed intent's payload.
+        approvers: names of the people, at most 16; none when RedFlag itself asks.
+        intent: digest of the signed intent's payload; None when RedFlag itself asks, which it may only for kinds
+            that change nothing.
     """
 
     approvers: list[Name] = Field(max_length=limits.APPROVERS_MAX)
-    intent: Digest
+    intent: Digest | None
 
 
 class Artifact(WireModel):
@@ -169,6 +170,12 @@ class Command(Payload):
     @model_validator(mode="after")
     def _params_fit(self) -> Self:
         parse_params(self.kind, self.params)
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_wants_it(self) -> Self:
+        if self.by.intent is None and self.kind not in LOOKING_KINDS:
+            raise ValueError("a command that changes something names the intent behind it")
         return self
 
     @property

@@ -1,7 +1,6 @@
 """The parameters of each kind of command: one closed schema per kind, nothing that reaches a shell.
 
-Kinds whose work is not built yet have the schema the protocol already fixes, or an empty one: a parameter nobody
-understands is refused, not ignored (docs/protocol.md 3).
+A parameter nobody understands is refused, not ignored (docs/protocol.md 3).
 """
 
 from collections.abc import Mapping
@@ -12,11 +11,13 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from redflag_wire import limits
-from redflag_wire.fields import Digest, Id, Manager, Name
+from redflag_wire.fields import Digest, Id, Line, Manager, Name
 from redflag_wire.payload import WireModel
 
 HEARTBEAT_MIN_S: Final = 60  # seconds of the shortest fast mode
 HEARTBEAT_MAX_S: Final = 86_400  # seconds of the longest fast mode with an end
+REBOOT_DELAY_MAX_S: Final = 86_400  # seconds a host may wait between taking up a reboot and doing it
+REASON_MAX_CHARS: Final = 200  # characters of the reason people on the host are shown
 
 
 class CommandKind(StrEnum):
@@ -58,9 +59,26 @@ class PackageRef(WireModel):
     version: Argument
 
 
+class PlanMode(StrEnum):
+    """What a plan is asked to be.
+
+    `packages`: exactly the named updates and what they need. `security`: every security update the host sees now.
+    `full`: what a full upgrade would do. `rollback`: the named packages back at the named, older versions.
+    """
+
+    PACKAGES = "packages"
+    SECURITY = "security"
+    FULL = "full"
+    ROLLBACK = "rollback"
+
+
+NAMELESS_MODES: Final = frozenset({PlanMode.SECURITY, PlanMode.FULL})
+"""The modes in which the host itself finds the packages; they name none."""
+
+
 class _Packages(WireModel):
     manager: Manager
-    packages: list[PackageRef] = Field(min_length=1, max_length=limits.PACKAGES_MAX)
+    packages: list[PackageRef] = Field(max_length=limits.PACKAGES_MAX)
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -69,26 +87,90 @@ class _Packages(WireModel):
         return self
 
 
+class _Planned(_Packages):
+    mode: Annotated[PlanMode, Field(strict=False)] = PlanMode.PACKAGES
+
+    @model_validator(mode="after")
+    def _named_or_found(self) -> Self:
+        if (self.mode in NAMELESS_MODES) == bool(self.packages):
+            raise ValueError("packages are named in the modes packages and rollback, and in no other")
+        return self
+
+
 class ScanParams(WireModel):
-    """Look for updates.
+    """Look for updates, or at the host itself.
 
     Attributes:
-        subsystem: one package manager, or ``all``.
+        subsystem: one package manager, ``system``, ``storage``, or ``all``.
         refresh: fetch fresh package lists first, where the host may.
+        full: send the whole inventory, whatever the server already confirmed.
     """
 
     subsystem: Manager = "all"
     refresh: bool = True
+    full: bool = False
 
 
-class DryRunUpdateParams(_Packages):
-    """Make the exact plan of updating these packages of one manager, 1 to 4,000, each once."""
+class DryRunUpdateParams(_Planned):
+    """Make an exact plan with one manager.
+
+    Attributes:
+        manager: which one.
+        packages: up to 4,000, each once; none in the modes that find them.
+        mode: what is asked for.
+    """
 
 
-class InstallUpdatesParams(_Packages):
-    """Carry out exactly the plan of this digest, made for exactly these packages."""
+class InstallUpdatesParams(_Planned):
+    """Carry out exactly the plan of this digest, made for exactly this request.
+
+    Attributes:
+        plan_digest: of the plan as the host first wrote it. Its mode is not ``rollback``.
+    """
 
     plan_digest: Digest
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.mode is PlanMode.ROLLBACK:
+            raise ValueError("a rollback is a kind of its own")
+        return self
+
+
+class RollbackUpdateParams(_Packages):
+    """Bring the named packages back to the named, older versions, by exactly the plan of this digest.
+
+    Attributes:
+        packages: 1 to 4,000; the versions are the ones to return to.
+        plan_digest: of a plan made in the mode ``rollback``.
+    """
+
+    plan_digest: Digest
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.packages:
+            raise ValueError("no package is named")
+        return self
+
+
+class RebootParams(WireModel):
+    """Restart the machine.
+
+    Attributes:
+        delay_s: seconds from taking it up until it is done, so that people on the host can finish; it can be
+            cancelled until then.
+        reason: one line for them.
+    """
+
+    delay_s: int = Field(default=60, ge=0, le=REBOOT_DELAY_MAX_S)
+    reason: Annotated[Line, Field(max_length=REASON_MAX_CHARS)] = ""
+
+
+class UpdateAgentParams(WireModel):
+    """Replace the agent by this version of itself; the file is the command's artifact."""
+
+    version: Argument
 
 
 class EnableHeartbeatParams(WireModel):
@@ -102,17 +184,25 @@ class EnableHeartbeatParams(WireModel):
 
 
 class CancelParams(WireModel):
-    """Do not start the command of this id."""
+    """Do not start, or stop where that is still possible, the command of this id."""
 
     cmd: Id
 
 
 class NoParams(WireModel):
-    """The kind takes no parameters, or none that are fixed yet."""
+    """The kind takes no parameters."""
 
 
 CommandParams = (
-    ScanParams | DryRunUpdateParams | InstallUpdatesParams | EnableHeartbeatParams | CancelParams | NoParams
+    ScanParams
+    | DryRunUpdateParams
+    | InstallUpdatesParams
+    | RollbackUpdateParams
+    | RebootParams
+    | UpdateAgentParams
+    | EnableHeartbeatParams
+    | CancelParams
+    | NoParams
 )
 """Any kind's parameters."""
 
@@ -122,14 +212,17 @@ _SCHEMAS: Final[Mapping[CommandKind, type[CommandParams]]] = MappingProxyType(
         CommandKind.COLLECT_SPECS: NoParams,
         CommandKind.DRY_RUN_UPDATE: DryRunUpdateParams,
         CommandKind.INSTALL_UPDATES: InstallUpdatesParams,
-        CommandKind.ROLLBACK_UPDATE: NoParams,
-        CommandKind.UPDATE_AGENT: NoParams,
-        CommandKind.REBOOT: NoParams,
+        CommandKind.ROLLBACK_UPDATE: RollbackUpdateParams,
+        CommandKind.UPDATE_AGENT: UpdateAgentParams,
+        CommandKind.REBOOT: RebootParams,
         CommandKind.ENABLE_HEARTBEAT: EnableHeartbeatParams,
         CommandKind.DISABLE_HEARTBEAT: NoParams,
         CommandKind.CANCEL: CancelParams,
     }
 )
+
+LOOKING_KINDS: Final = frozenset({CommandKind.SCAN, CommandKind.COLLECT_SPECS, CommandKind.DRY_RUN_UPDATE})
+"""Kinds that change nothing on a host: the only ones a host takes without an operator's intent (docs/protocol.md 3)."""
 
 
 def parse_params(kind: CommandKind, params: Mapping[str, object]) -> CommandParams:

@@ -19,11 +19,24 @@ class IntentVerb(StrEnum):
     """What operators do. When you add one: say in the signer which kinds of command it allows."""
 
     SCAN = "scan"
+    COLLECT_SPECS = "collect_specs"
     APPROVE_UPDATES = "approve_updates"
+    REJECT_UPDATES = "reject_updates"
+    IGNORE_UPDATES = "ignore_updates"
+    RESET_UPDATES = "reset_updates"
     PLAN_UPDATES = "plan_updates"
     CONFIRM_PLAN = "confirm_plan"
     INSTALL_UPDATES = "install_updates"
+    ROLLBACK_UPDATES = "rollback_updates"
+    REBOOT = "reboot"
+    ENABLE_HEARTBEAT = "enable_heartbeat"
+    DISABLE_HEARTBEAT = "disable_heartbeat"
+    CANCEL_COMMAND = "cancel_command"
     CREATE_TOKEN = "create_token"  # noqa: S105 - a verb
+    CHANGE_HOST = "change_host"
+    CHANGE_GROUP = "change_group"
+    CHANGE_SUBSYSTEM = "change_subsystem"
+    CHANGE_SETTING = "change_setting"
 
 
 class Intent(Payload):

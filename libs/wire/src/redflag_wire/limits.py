@@ -44,6 +44,8 @@ ARTIFACTS_MAX: Final = 16  # files one command names
 STOPS_MAX: Final = 256  # stop scopes in a beacon
 FACTS_MAX_KEYS: Final = 64  # members of free-form facts and event data
 CAPABILITIES_MAX: Final = 32  # package managers of one host
+TOP_PROCESSES_MAX: Final = 20  # processes named in one look at a host
+VOLUMES_MAX: Final = 256  # volumes, and disks, of one host
 
 # Reports and bodies (docs/protocol.md 6)
 REPORTS_MAX_BYTES: Final = 2 * 1024 * 1024  # bytes of one framed batch

@@ -5,12 +5,12 @@ So a host that plans again just before it acts can compare digests, and an appro
 exactly these changes.
 """
 
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from redflag_wire import limits
-from redflag_wire.command_params import PackageRef
+from redflag_wire import limits, strict_json
+from redflag_wire.command_params import PackageRef, PlanMode
 from redflag_wire.envelope import digest
 from redflag_wire.errors import SchemaRefusedError
 from redflag_wire.fields import Line, Manager, Name, SchemaVersion
@@ -58,12 +58,14 @@ class Plan(WireModel):
     Attributes:
         v: 1.
         manager: which package manager.
+        mode: what was asked for; written only when it is not ``packages``.
         request: the packages asked for; sorted by name and architecture.
         items: every change, dependencies included; sorted, each once.
     """
 
     v: SchemaVersion = 1
     manager: Manager
+    mode: Annotated[PlanMode, Field(strict=False)] = PlanMode.PACKAGES
     request: list[PackageRef] = Field(max_length=limits.PACKAGES_MAX)
     items: list[PlanItem] = Field(max_length=limits.PLAN_ITEMS_MAX)
 
@@ -91,6 +93,11 @@ class Plan(WireModel):
         if plan.to_bytes() != data:
             raise SchemaRefusedError("not_canonical", "a plan's bytes are the ones it is written with")
         return plan
+
+    def to_bytes(self) -> bytes:
+        """Return compact JSON with the fields in the order of the class, the usual mode left out."""
+        usual = {"mode"} if self.mode is PlanMode.PACKAGES else None
+        return strict_json.dumps(self.model_dump(mode="json", exclude=usual))
 
     @property
     def digest(self) -> str:

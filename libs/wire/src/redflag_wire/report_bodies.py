@@ -1,4 +1,4 @@
-"""What the body of a report says, decoded: inventory, plan, install result, facts, event.
+"""What the body of a report says, decoded: inventory, plan, install result, facts, system, storage, event.
 
 A body is one JSON object whose ``type`` names its model. Bodies come from hosts that may be broken or hostile:
 everything is bounded, and the rows of an inventory are checked one by one, so that one odd package does not hide four
@@ -8,7 +8,7 @@ thousand good ones.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
@@ -19,6 +19,7 @@ from redflag_wire.fields import (
     Base64,
     Code,
     Count,
+    Digest,
     Integer,
     JsonObject,
     Line,
@@ -29,6 +30,7 @@ from redflag_wire.fields import (
 )
 from redflag_wire.payload import WireModel, load_object, schema_refused
 from redflag_wire.plan import Plan, PlanDrift, PlanItem
+from redflag_wire.system_bodies import Storage, System
 from redflag_wire.timestamps import Timestamp
 
 __all__ = [
@@ -39,12 +41,17 @@ __all__ = [
     "InstallResult",
     "InstalledItem",
     "Inventory",
+    "InventoryChanges",
     "ManagerCapability",
+    "PackageKey",
     "PackageRef",
     "Plan",
     "PlanDrift",
     "PlanItem",
     "PlanResult",
+    "Severity",
+    "Storage",
+    "System",
     "UpdateItem",
     "parse_body",
     "split_inventory",
@@ -83,6 +90,10 @@ class Facts(WireModel):
     capabilities: list[ManagerCapability] = Field(default_factory=list, max_length=limits.CAPABILITIES_MAX)
 
 
+Severity = Literal["critical", "high", "medium", "low"]
+"""How bad an update's absence is, by its distribution's own data; None where the distribution does not say."""
+
+
 class UpdateItem(WireModel):
     """One update that is there for a host.
 
@@ -93,9 +104,15 @@ class UpdateItem(WireModel):
         installed: the version in place, None when it would be new.
         candidate: the version offered.
         origin: who publishes it; may be empty where the manager does not say.
+        site: the host it would be fetched from; may be empty. With ``trusted`` this says where it comes from; labels
+            are only the publisher's words about itself.
+        trusted: whether the manager verified the source's signature; None when it cannot say.
         suite: the release or channel it comes from; may be empty.
-        security: whether its publisher calls it a security update.
+        security: whether it comes from the distribution's security archive.
+        severity: by the distribution's own data, None where there is none.
         state: ``available``, or why the manager would not take it now.
+        reason: that state in words, with the file or rule behind it; None for ``available``.
+        phased_percent: share of all machines that get it now, None when it is not phased.
         size: bytes to download, None when not known.
     """
 
@@ -105,9 +122,14 @@ class UpdateItem(WireModel):
     installed: Name | None
     candidate: Name
     origin: Line
+    site: Line = ""
+    trusted: bool | None = None
     suite: Line
     security: bool
-    state: Literal["available", "held", "kept_back", "phased"]
+    severity: Severity | None = None
+    state: Literal["available", "held", "kept_back", "phased", "pinned"]
+    reason: Line | None = None
+    phased_percent: Annotated[int, Field(ge=0, le=100)] | None = None
     size: Count | None = None
 
 
@@ -119,6 +141,7 @@ class Inventory(WireModel):
         scanned_at: when, by the host.
         source_age_s: seconds since the package lists were fetched, None when not known.
         reboot_required: whether the host waits for a restart.
+        digest: of ``updates`` as ``inventory_digest.of`` makes it; None from an agent that keeps none.
         updates: at most 20,000.
         problems: what hindered the scan, for people.
     """
@@ -128,7 +151,43 @@ class Inventory(WireModel):
     scanned_at: Timestamp
     source_age_s: Count | None
     reboot_required: bool
+    digest: Digest | None = None
     updates: list[UpdateItem] = Field(max_length=limits.UPDATES_MAX)
+    problems: list[Line] = Field(default_factory=list, max_length=limits.PROBLEMS_MAX)
+
+
+class PackageKey(WireModel):
+    """A package on a host, whatever its version."""
+
+    name: Name
+    arch: Name
+
+
+class InventoryChanges(WireModel):
+    """What changed since an inventory the server confirmed; nothing at all when the digests are equal.
+
+    Attributes:
+        manager: which one.
+        scanned_at: when, by the host.
+        source_age_s: seconds since the package lists were fetched, None when not known.
+        reboot_required: whether the host waits for a restart.
+        base: digest of the confirmed inventory this builds on. A server that has another one takes nothing of it and
+            asks for the whole.
+        digest: of the inventory after the changes.
+        changed: rows that are new or different.
+        gone: packages that have no update any more.
+        problems: what hindered the scan, for people.
+    """
+
+    type: Literal["inventory_changes"] = "inventory_changes"
+    manager: Manager
+    scanned_at: Timestamp
+    source_age_s: Count | None
+    reboot_required: bool
+    base: Digest
+    digest: Digest
+    changed: list[UpdateItem] = Field(max_length=limits.UPDATES_MAX)
+    gone: list[PackageKey] = Field(max_length=limits.UPDATES_MAX)
     problems: list[Line] = Field(default_factory=list, max_length=limits.PROBLEMS_MAX)
 
 
@@ -191,6 +250,9 @@ class InstallResult(WireModel):
         duration_ms: of the whole work.
         drift: the differences when the plan was no longer the approved one; then nothing was done.
         conffiles_kept: configuration files whose new version lies beside the old.
+        reboot_required: whether the host waits for a restart afterwards.
+        services_to_restart: services that still run code of before, where the host can tell.
+        repaired: what was put in order first because the host's policy allows it, None when nothing had to be.
     """
 
     type: Literal["install"] = "install"
@@ -202,6 +264,9 @@ class InstallResult(WireModel):
     duration_ms: Count
     drift: PlanDrift | None = None
     conffiles_kept: list[Line] = Field(default_factory=list, max_length=limits.PROBLEMS_MAX)
+    reboot_required: bool = False
+    services_to_restart: list[Line] = Field(default_factory=list, max_length=limits.PROBLEMS_MAX)
+    repaired: Line | None = None
 
 
 class HostEvent(WireModel):
@@ -223,11 +288,20 @@ class HostEvent(WireModel):
     data: JsonObject = Field(default_factory=dict)
 
 
-Body = Facts | Inventory | PlanResult | InstallResult | HostEvent
+Body = Facts | Inventory | InventoryChanges | PlanResult | InstallResult | System | Storage | HostEvent
 """Any decoded body."""
 
 _BODIES: Final[Mapping[str, type[Body]]] = MappingProxyType(
-    {"facts": Facts, "inventory": Inventory, "plan": PlanResult, "install": InstallResult, "event": HostEvent}
+    {
+        "facts": Facts,
+        "inventory": Inventory,
+        "inventory_changes": InventoryChanges,
+        "plan": PlanResult,
+        "install": InstallResult,
+        "system": System,
+        "storage": Storage,
+        "event": HostEvent,
+    }
 )
 
 

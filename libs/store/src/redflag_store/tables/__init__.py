@@ -4,6 +4,7 @@ from redflag_store.tables.agents import AccessGeneration, Agent, AgentKey
 from redflag_store.tables.commands import Command, CommandEvent, Outbox
 from redflag_store.tables.events import SystemEvent
 from redflag_store.tables.reports import ReportInbox
+from redflag_store.tables.settings import StoredSetting
 from redflag_store.tables.trust import (
     ApiKey,
     EnrollmentToken,
@@ -32,6 +33,7 @@ __all__ = [
     "PackageState",
     "ReportInbox",
     "SigningLog",
+    "StoredSetting",
     "SystemEvent",
     "UpdateEvent",
     "UpdateHistory",
