@@ -14,7 +14,7 @@ from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.problems import ConflictError, NothingFoundError, UsageRefusedError
 from redflag.cli.run import Session, run
 from redflag.cli.waiting import follow, outcome
-from redflag.cli.words import WAITS_FOR, ago, dash, exact, spell, style_of, took
+from redflag.cli.words import WAITS_FOR, ago, counted, dash, exact, spell, style_of, took
 
 app = App(name="commands", help="Commands to hosts: timeline and result.", help_epilogue=exit_codes.HELP)
 
@@ -68,7 +68,7 @@ def list_commands(
 
         filtered = any(value is not None for value in query.values())
         empty = "No command matches." if filtered else "Nothing was asked of any host yet."
-        listing.show(session, page, _COLUMNS, row, empty=empty, footer=f"{page['total']} commands")
+        listing.show(session, page, _COLUMNS, row, empty=empty, footer=counted(page["total"], "command"))
         return ExitCode.DONE
 
     return run(common, work)

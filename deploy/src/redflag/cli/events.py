@@ -10,7 +10,7 @@ from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, Common, Rows
 from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.run import Session, run
-from redflag.cli.words import ago, dash, style_of
+from redflag.cli.words import ago, counted, dash, style_of
 
 app = App(name="events", help="Refusals, failures, things to look at.", help_epilogue=exit_codes.HELP)
 
@@ -52,7 +52,7 @@ def list_events(
                 event["message"],
             ]
 
-        listing.show(session, page, _COLUMNS, row, empty="No events.", footer=f"{page['total']} events")
+        listing.show(session, page, _COLUMNS, row, empty="No events.", footer=counted(page["total"], "event"))
         return ExitCode.DONE
 
     return run(common, work)

@@ -11,7 +11,7 @@ from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, Common, Rows
 from redflag.cli.output import Cell, Column
 from redflag.cli.run import Session, run
-from redflag.cli.words import ago
+from redflag.cli.words import ago, counted
 
 _COLUMNS = (
     Column("When"),
@@ -54,7 +54,7 @@ def history(
             ]
 
         listing.show(
-            session, page, _COLUMNS, row, empty="Nothing was done yet.", footer=f"{page['total']} operations"
+            session, page, _COLUMNS, row, empty="Nothing was done yet.", footer=counted(page["total"], "operation")
         )
         return ExitCode.DONE
 

@@ -10,7 +10,7 @@ from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, Common, Rows
 from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.run import Session, run
-from redflag.cli.words import ago, dash, duration, exact, pairs, spell, style_of
+from redflag.cli.words import ago, counted, dash, duration, exact, pairs, spell, style_of
 
 app = App(name="hosts", help="Hosts and their state.", help_epilogue=exit_codes.HELP)
 
@@ -55,7 +55,7 @@ def list_hosts(
 
         filtered = q is not None or state is not None
         empty = "No host matches." if filtered else "No hosts yet. Let one in with: redflag tokens create"
-        listing.show(session, page, _COLUMNS, row, empty=empty, footer=f"{page['total']} hosts")
+        listing.show(session, page, _COLUMNS, row, empty=empty, footer=counted(page["total"], "host"))
         return ExitCode.DONE
 
     return run(common, work)

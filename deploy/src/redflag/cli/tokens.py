@@ -12,7 +12,7 @@ from redflag.cli.options import COMMON, ROWS, Common, Rows, parse_duration
 from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.problems import ConflictError, UsageRefusedError
 from redflag.cli.run import Session, run
-from redflag.cli.words import ago, dash, exact, pairs
+from redflag.cli.words import ago, counted, dash, exact, pairs
 
 app = App(name="tokens", help="Tokens that let hosts in.", help_epilogue=exit_codes.HELP)
 
@@ -87,7 +87,7 @@ def create(
             out.json(answer)
             return ExitCode.DONE
         line = answer["install"]
-        hosts = "one host" if answer["seats"] == 1 else f"{answer['seats']} hosts"
+        hosts = counted(answer["seats"], "host")
         out.note(f"Token {answer['id']} lets in {hosts} until {exact(answer['expires_at'])}.")
         if line:
             out.note("Run this on the host as root; it is not shown again:")
@@ -126,7 +126,7 @@ def list_tokens(
             ]
 
         empty = "No tokens. Make one with: redflag tokens create" if active is None else "No token matches."
-        listing.show(session, page, _COLUMNS, row, empty=empty, footer=f"{page['total']} tokens")
+        listing.show(session, page, _COLUMNS, row, empty=empty, footer=counted(page["total"], "token"))
         return ExitCode.DONE
 
     return run(common, work)

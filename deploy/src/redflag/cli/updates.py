@@ -15,7 +15,7 @@ from redflag.cli.plan_view import next_step, show_plan
 from redflag.cli.plans import ask_for_plan, choose, host_plans, plan_of, whole_plan
 from redflag.cli.problems import UsageRefusedError
 from redflag.cli.run import Session, run
-from redflag.cli.words import ago, dash, spell, style_of
+from redflag.cli.words import ago, counted, dash, spell, style_of
 
 app = App(name="updates", help="Updates, from pending to installed.", help_epilogue=exit_codes.HELP)
 
@@ -61,7 +61,7 @@ def list_updates(
         if not page["items"] and not session.out.as_json:
             empty = "No update matches." if filtered else await _why_none(session, host)
         counts = page.get("counts", {})
-        footer = f"{page['total']} updates, {counts.get('security', 0)} of all are for security"
+        footer = f"{counted(page['total'], 'update')}, {counts.get('security', 0)} of all are for security"
         listing.show(session, page, _COLUMNS, _row, empty=empty, footer=footer)
         return ExitCode.DONE
 
@@ -88,7 +88,7 @@ async def _why_none(session: Session, host: str | None) -> str:
         hosts = await session.api.get("/hosts", {"limit": 1})
         if not hosts["total"]:
             return "No hosts yet. Let one in with: redflag tokens create"
-        return f"No updates pending on {hosts['total']} hosts. When each was scanned: redflag hosts list"
+        return f"No updates pending on {counted(hosts['total'], 'host')}. When each was scanned: redflag hosts list"
     found = await session.api.get(f"/hosts/{segment(host)}")
     if found["inventory_at"] is None:
         return f"{found['hostname']} was never scanned. Do it with: redflag scan {found['hostname']} --wait"

@@ -98,6 +98,11 @@ def size(count: object) -> str:
     return f"{int(amount)} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
 
 
+def counted(count: object, one: str, many: str = "") -> str:
+    """Return a number with its noun: `1 host`, `2 hosts`; `many` is for plurals that are not made with an s."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def dash(value: object) -> str:
     """Return a value, or `-` where there is none."""
     return "-" if value is None or value == "" else str(value)
