@@ -9,6 +9,7 @@ import base64
 import json
 import secrets
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -227,7 +228,7 @@ class SimulatedAgent:
         }
 
 
-async def in_groups(agents: list[SimulatedAgent], act: Any, at_once: int = 32) -> None:
+async def in_groups(agents: Sequence[Any], act: Any, at_once: int = 32) -> None:
     """Call ``act`` for each agent, at most ``at_once`` at a time."""
     gate = asyncio.Semaphore(at_once)
 
