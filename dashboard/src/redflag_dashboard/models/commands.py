@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -11,9 +11,21 @@ from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limi
 from redflag_dashboard.rest.route import Strict
 from redflag_store.command_states import END_STATES, ServerState
 from redflag_store.queries.commands import CommandRow
+from redflag_store.tables import Command as Row
 from redflag_store.tables import CommandEvent
 from redflag_wire.command_params import CommandKind
 from redflag_wire.limits import LONG_POLL_MAX_S
+
+HOST_TIME: Final = "The host's trusted time: the server's signed time, carried on by a clock that never jumps"
+DURATION: Final = "Of the work on the host, in milliseconds: as it reported it, else between its two times"
+
+
+def duration_ms(command: Row) -> int | None:
+    """How long the host worked on a command, in milliseconds; None when nobody can tell."""
+    began, ended = command.agent_started_at, command.agent_finished_at
+    if command.duration_ms is not None or began is None or ended is None:
+        return command.duration_ms
+    return max(0, round((ended - began).total_seconds() * 1000))
 
 
 class CommandsQuery(Strict):
@@ -61,14 +73,14 @@ class Command(BaseModel):
     delivered_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
-    host_started_at: datetime | None = Field(description="By the host's own clock")
-    host_finished_at: datetime | None = Field(description="By the host's own clock")
+    host_started_at: datetime | None = Field(description=HOST_TIME)
+    host_finished_at: datetime | None = Field(description=HOST_TIME)
     expires_at: datetime | None
     deliveries: int
     retry_of: UUID | None
     plan_digest: str | None
     exit_code: int | None
-    duration_ms: int | None
+    duration_ms: int | None = Field(description=DURATION)
     digest: str | None = Field(description="sha256 of the signed payload")
 
     @classmethod
@@ -106,7 +118,7 @@ def _fields(row: CommandRow) -> dict[str, Any]:
         "retry_of": command.retry_of,
         "plan_digest": command.plan_digest,
         "exit_code": command.exit_code,
-        "duration_ms": command.duration_ms,
+        "duration_ms": duration_ms(command),
         "digest": command.digest,
     }
 
@@ -115,7 +127,7 @@ class TimelineEvent(BaseModel):
     """One move of a command, or a remark on it."""
 
     at: datetime
-    host_at: datetime | None = Field(description="By the host's own clock")
+    host_at: datetime | None = Field(description=HOST_TIME)
     from_state: str | None
     to_state: str
     cause: str

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from redflag_dashboard.models.commands import DURATION, HOST_TIME, duration_ms
 from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit, Search
 from redflag_dashboard.rest.route import Strict
 from redflag_dashboard.sentences import sentence
@@ -63,10 +64,10 @@ class HistoryLine(BaseModel):
     requested_by: str
     requested_at: datetime
     finished_at: datetime | None
-    host_started_at: datetime | None = Field(description="By the host's own clock")
-    host_finished_at: datetime | None = Field(description="By the host's own clock")
+    host_started_at: datetime | None = Field(description=HOST_TIME)
+    host_finished_at: datetime | None = Field(description=HOST_TIME)
     exit_code: int | None
-    duration_ms: int | None
+    duration_ms: int | None = Field(description=DURATION)
     changes: list[Change] = Field(description="At most 200; `change_count` says how many there are")
     change_count: int
 
@@ -82,7 +83,7 @@ class HistoryLine(BaseModel):
                 summary=command.summary,
                 code=command.code,
                 error=command.error,
-                duration_ms=command.duration_ms,
+                duration_ms=duration_ms(command),
             ),
             command_id=command.id,
             op=command.op,
@@ -97,7 +98,7 @@ class HistoryLine(BaseModel):
             host_started_at=command.agent_started_at,
             host_finished_at=command.agent_finished_at,
             exit_code=command.exit_code,
-            duration_ms=command.duration_ms,
+            duration_ms=duration_ms(command),
             changes=[Change.of(change) for change in done.changes],
             change_count=done.change_count,
         )

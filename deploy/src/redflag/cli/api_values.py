@@ -5,7 +5,7 @@ Apart from `connection` so that a command's help needs no HTTP client.
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from redflag.cli.problems import UsageRefusedError
 
@@ -31,3 +31,12 @@ def query_texts(query: Mapping[str, object]) -> dict[str, str]:
         if value is not None:
             texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return texts
+
+
+def host_named(path: str, members: Mapping[str, object]) -> str | None:
+    """Return the host a request is about: the one in its path, else its member `host`; None for none."""
+    parts = path.split("/")
+    if len(parts) > 2 and parts[1] == "hosts":  # noqa: PLR2004 - "", "hosts", the host
+        return unquote(parts[2])
+    host = members.get("host")
+    return host if isinstance(host, str) else None

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes, listing
 from redflag.cli.api_values import Json
-from redflag.cli.commands_view import say_end, state_cell, summary_text, why
+from redflag.cli.commands_view import detail_text, say_end, state_cell, summary_text, why
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Waiting
 from redflag.cli.output import Cell, Column, Styled
@@ -29,7 +29,7 @@ _COLUMNS = (
 )
 _TIMELINE = (
     Column("At"),
-    Column("Host's clock"),
+    Column("Host's time"),
     Column("State", whole=True),
     Column("Cause"),
     Column("Detail"),
@@ -141,9 +141,9 @@ def _show(session: Session, command: Json) -> None:
         if command[name]:
             out.say(f"\n{title}:")
             out.raw(command[name])
-    if command["ended"]:
+    if command["ended"] and outcome(command) is not ExitCode.DONE:
         out.say()
-        say_end(out, {**command, "summary": None}) if outcome(command) is not ExitCode.DONE else None
+        say_end(out, {**command, "summary": None}, more=False)
 
 
 def _fields(command: Json) -> list[tuple[str, Cell]]:
@@ -175,7 +175,6 @@ def _fields(command: Json) -> list[tuple[str, Cell]]:
 
 
 def _moment(event: Json) -> list[Cell]:
-    detail = ", ".join(f"{name}={value}" for name, value in event["detail"].items() if value is not None)
     state = event["to_state"]
     same = event["from_state"] == state
     return [
@@ -183,5 +182,5 @@ def _moment(event: Json) -> list[Cell]:
         exact(event["host_at"]),
         Styled("" if same else spell(state), style_of(state)),
         spell(event["cause"]),
-        detail,
+        detail_text(event["detail"]),
     ]

@@ -1,5 +1,8 @@
 """How a command is shown when it was asked for, when it has ended, and whole. Used by every command that asks."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from redflag.cli.api_values import Json
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import Waiting
@@ -62,8 +65,8 @@ def say_asked(out: Output, command: Json) -> None:
     out.note(f"Follow it with: redflag commands show {command['id']} --wait")
 
 
-def say_end(out: Output, command: Json) -> None:
-    """Say how a command went; for one that went wrong also why, and where there is more."""
+def say_end(out: Output, command: Json, *, more: bool = True) -> None:
+    """Say how a command went; for one that went wrong also why and, with `more`, where there is more."""
     state = str(command["state"])
     lasted = "" if command.get("duration_ms") is None else f" in {took(command['duration_ms'])}"
     out.say(
@@ -77,7 +80,23 @@ def say_end(out: Output, command: Json) -> None:
         reason = why(command)
         if reason and reason != told:
             out.say(reason)
-        out.note(f"More with: redflag commands show {command['id']}")
+        if more:
+            out.note(f"More with: redflag commands show {command['id']}")
+
+
+_FOR_PROGRAMS: Final = frozenset({"letter", "report", "implied", "intent", "nonce"})
+
+
+def detail_text(detail: Mapping[str, object]) -> str:
+    """Return what a timeline's event says to people: names and values, without what only programs can use."""
+    told = ((name, value) for name, value in detail.items() if name not in _FOR_PROGRAMS)
+    return ", ".join(f"{spell(name)} {_plain(value)}" for name, value in told if value not in (None, ""))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return spell(value) if isinstance(value, str) else str(value)
 
 
 def summary_text(command: Json) -> str:

@@ -20,7 +20,7 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
-from redflag.cli.api_values import Json, query_texts
+from redflag.cli.api_values import Json, host_named, query_texts
 from redflag.cli.find_server import Server
 from redflag.cli.problems import ApiProblemError, ServerUnreachableError
 
@@ -141,15 +141,15 @@ class Api:
             raise _BrokenError(*self._words(f"broke the connection: {_reason(error)}")) from None
         except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
             raise self._unreachable(f"cannot be spoken to: {_reason(error)}") from None
-        return self._judge(answer.status, data)
+        return self._judge(answer.status, data, host_named(path, {**(query or {}), **(body or {})}))
 
-    def _judge(self, status: int, data: bytearray) -> Json:
+    def _judge(self, status: int, data: bytearray, host: str | None) -> Json:
         try:
             found = json.loads(data)
         except (ValueError, RecursionError):
             found = None
         if status >= 400:  # noqa: PLR2004 - HTTP's number reads best as itself
-            raise ApiProblemError(status, found if isinstance(found, dict) else {})
+            raise ApiProblemError(status, found if isinstance(found, dict) else {}, host)
         if not isinstance(found, dict) or status >= 300:  # noqa: PLR2004
             raise self._unreachable(f"does not answer as RedFlag's API does (status {status})")
         return found

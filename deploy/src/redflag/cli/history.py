@@ -8,7 +8,7 @@ from redflag.cli import listing
 from redflag.cli.api_values import Json
 from redflag.cli.commands_view import state_cell
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.options import COMMON, ROWS, Common, Rows
+from redflag.cli.options import COMMON, ROWS, Common, OnlyHost, Rows
 from redflag.cli.output import Cell, Column
 from redflag.cli.run import Session, run
 from redflag.cli.words import ago, counted
@@ -24,20 +24,14 @@ _COLUMNS = (
 
 
 def history(
-    host: str | None = None,
+    host: OnlyHost = None,
     /,
     *,
     kind: Annotated[str | None, Parameter(help="For example scan, dry_run_update, install_updates.")] = None,
     rows: Rows = ROWS,
     common: Common = COMMON,
 ) -> int:
-    """Show what was done, newest first.
-
-    Parameters
-    ----------
-    host
-        Only on this one: name or id.
-    """
+    """Show what was done, newest first."""
 
     async def work(session: Session) -> ExitCode:
         page = await listing.fetch(session, "/history", {"host": host, "kind": kind}, rows)
@@ -54,7 +48,12 @@ def history(
             ]
 
         listing.show(
-            session, page, _COLUMNS, row, empty="Nothing was done yet.", footer=counted(page["total"], "operation")
+            session,
+            page,
+            _COLUMNS,
+            row,
+            empty="Nothing was done yet.",
+            footer=counted(page["total"], "operation"),
         )
         return ExitCode.DONE
 

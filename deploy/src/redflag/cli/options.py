@@ -119,6 +119,12 @@ class Rows:
     cursor: Annotated[str | None, Parameter(help="`next` of an earlier answer: go on from there.")] = None
 
 
+HostName = Annotated[str, Parameter(help="Its name or id.")]
+"""A command's one host."""
+
+OnlyHost = Annotated[str | None, Parameter(help="Only of this one: name or id.")]
+"""A list's filter by host."""
+
 COMMON: Final = Common()
 WAITING: Final = Waiting()
 ROWS: Final = Rows()

@@ -4,12 +4,14 @@ Guarantees: each error has an exit code and a message for a person; text of a se
 made safe where it is printed.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redflag.cli.exit_codes import ExitCode
 
 _NAMED_MAX: Final = 5  # packages or hosts named in one hint
+_TYPED_MAX: Final = 20  # packages in a command to be typed
 
 
 class CliError(Exception):
@@ -79,9 +81,12 @@ class ApiProblemError(CliError):
         status: HTTP status.
         code: the problem's stable code; empty when the answer had none.
         body: the whole problem.
+
+    Args:
+        host: the host the request named, for hints one can type as they stand.
     """
 
-    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, body: Mapping[str, Any], host: str | None = None) -> None:
         self.status = status
         self.code = str(body.get("code") or "")
         self.body = dict(body)
@@ -91,7 +96,7 @@ class ApiProblemError(CliError):
         if self.code == "invalid_request" and detail.startswith("query/"):
             # The options are named as the API names them, and the words are a schema checker's.
             detail = detail.replace("query/", "--", 1).replace(": Input should", ": should", 1)
-        super().__init__(f"{detail} ({self.code or status})", hints_for(self.code, body))
+        super().__init__(f"{detail} ({self.code or status})", hints_for(self.code, body, host))
         self.exit_code = exit_code_of(status)
 
     @property
@@ -130,27 +135,61 @@ _HINTS: Final[Mapping[str, str]] = {
     "no_root_keys": "redflag doctor",
     "database_unavailable": "redflag doctor",
     "too_many_waiting": "try again in a moment",
+    "job_not_found": "redflag jobs list",
+    "agent_too_old": "redflag hosts show HOST",
+    "no_hosts": "redflag hosts list",
 }
 
+_NAMED_COMMANDS: Final[Mapping[str, str]] = {
+    "already_pending": "redflag commands show {} --wait",
+    "already_retried": "redflag commands show {} --wait",
+    "command_ended": "redflag commands show {}",
+    "not_ended": "redflag commands show {} --wait",
+    "retry_too_deep": "redflag commands show {}",
+}
+"""Problems whose `existing` is the command to look at."""
 
-def hints_for(code: str, body: Mapping[str, Any]) -> list[str]:
-    """Return what a person can do about a problem, one line each."""
-    if code == "already_pending":
+
+def hints_for(code: str, body: Mapping[str, Any], host: str | None = None) -> list[str]:
+    """Return what a person can do about a problem, one line each.
+
+    Args:
+        code: of the problem.
+        body: the whole problem.
+        host: which one the request named; None for none.
+    """
+    named = "HOST" if host is None else shlex.quote(host)
+    if code in _NAMED_COMMANDS:
         existing = body.get("existing")
         if isinstance(existing, Mapping) and existing.get("id"):
-            return [f"redflag commands show {existing['id']} --wait"]
+            return [_NAMED_COMMANDS[code].format(existing["id"])]
     if code in ("not_approved", "confirmation_required"):
-        names = missing_names(body)
-        listed = [f"packages: {names}"] if names else []
-        verb = "updates approve HOST PACKAGES" if code == "not_approved" else "updates confirm HOST"
-        return [*listed, f"redflag {verb}"]
+        listed = [f"packages: {missing_names(body)}"] if missing_names(body) else []
+        if code == "confirmation_required":
+            return [*listed, f"redflag updates confirm {named}"]
+        packages = _packages(body)
+        approve = ["updates", "approve", named, *packages] if packages else ["updates", "list", named]
+        return [*listed, f"redflag {' '.join(approve)}"]
     if code == "host_ambiguous":
         hosts = body.get("hosts")
         if isinstance(hosts, list):
             return [str(one.get("id")) for one in hosts[:_NAMED_MAX] if isinstance(one, Mapping)]
     if code == "internal":
         return [f"the dashboard's log says more; look for {body.get('correlation_id')}"]
-    return [_HINTS[code]] if code in _HINTS else []
+    if code == "rate_limited" and body.get("retry_after_s") is not None:
+        return [f"try again in {body['retry_after_s']} s"]
+    return [_HINTS[code].replace("HOST", named)] if code in _HINTS else []
+
+
+def _packages(body: Mapping[str, Any]) -> list[str]:
+    """The packages in a problem's `missing` as one types them; none when they are too many for one line."""
+    missing = body.get("missing")
+    named = [one for one in missing if isinstance(one, Mapping)] if isinstance(missing, list) else []
+    if len(named) > _TYPED_MAX:
+        return []
+    return [
+        shlex.quote(":".join(str(one[part]) for part in ("name", "arch") if one.get(part))) for one in named
+    ]
 
 
 def missing_names(body: Mapping[str, Any]) -> str:

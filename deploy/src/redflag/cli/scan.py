@@ -7,12 +7,12 @@ from cyclopts import Parameter
 from redflag.cli.api_values import segment
 from redflag.cli.commands_view import ask, conclude
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.options import COMMON, WAITING, Common, Waiting
+from redflag.cli.options import COMMON, WAITING, Common, HostName, Waiting
 from redflag.cli.run import Session, run
 
 
 def scan(
-    host: str,
+    host: HostName,
     subsystem: str = "all",
     /,
     *,
@@ -24,8 +24,6 @@ def scan(
 
     Parameters
     ----------
-    host
-        Its name or id.
     subsystem
         A package manager, for example apt, or all.
     """

@@ -207,7 +207,7 @@ def test_confirm_does_not_guess_between_package_managers(cli: Cli, server: Stand
 
 def test_a_command_is_shown_with_its_timeline_and_output(cli: Cli, server: StandIn) -> None:
     event = {"at": "2026-03-01T12:00:00.123Z", "host_at": None, "from_state": None, "to_state": "requested",
-             "cause": "asked", "detail": {"by": "eve\x1b[1m"}}  # fmt: skip
+             "cause": "asked", "detail": {"by": "eve\x1b[1m", "letter": "a", "report": "r1"}}  # fmt: skip
     shown = a_command("failed", code="apt_failed", error="E: \x1b[31mno", stdout="Reading...\n\x1b[2Jdone\n",
                       stderr="W: x\r\n", exit_code=100, duration_ms=1500, events=[event])  # fmt: skip
     server.answer(f"GET /commands/{COMMAND_ID}", shown)

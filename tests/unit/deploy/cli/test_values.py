@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from redflag.cli.api_values import query_texts, segment
+from redflag.cli.api_values import host_named, query_texts, segment
 from redflag.cli.exit_codes import HELP, ExitCode
 from redflag.cli.local_parts import find_broker, ops_urls, read_ports
 from redflag.cli.options import parse_duration
 from redflag.cli.packages import is_exactly, parse_package, parse_packages
 from redflag.cli.problems import ApiProblemError, CliError, UsageRefusedError, exit_code_of
 from redflag.cli.tokens import parse_tags
-from redflag.cli.words import ago, duration, exact, size, took
+from redflag.cli.words import ago, counted, duration, exact, size, took
 from redflag.up.data_dir import DataDir
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -108,12 +108,38 @@ def test_problems_say_what_to_do() -> None:
     missing = [{"name": f"p{n}"} for n in range(8)]
     approve = ApiProblemError(409, {"code": "not_approved", "detail": "no", "missing": missing})
     assert "p0, p1, p2, p3, p4 and 3 more" in approve.hints[0]
+    assert approve.hints[1] == "redflag updates approve HOST p0 p1 p2 p3 p4 p5 p6 p7"
     inside = ApiProblemError(500, {"code": "internal", "detail": "no", "correlation_id": "op1"})
     assert "op1" in inside.hints[0]
     assert ApiProblemError(502, {}).message == "the server answers 502 (502)"
     for odd in ({"code": "already_pending", "existing": 3}, {"code": "host_ambiguous", "hosts": "x"},
                 {"code": 7, "detail": None}, {"code": "not_approved", "missing": [1, None]}):  # fmt: skip
         assert ApiProblemError(409, odd).exit_code is ExitCode.CONFLICT
+
+
+def test_a_hint_can_be_typed_as_it_stands() -> None:
+    def hints(code: str, host: str = "web 04", **members: object) -> tuple[str, ...]:
+        return ApiProblemError(409, {"code": code, "detail": "no", **members}, host).hints
+
+    assert hints("plan_outdated") == ("redflag updates plan 'web 04' --wait",)
+    missing = [{"name": "a", "arch": "amd64"}, {"name": "b"}]
+    assert hints("not_approved", missing=missing)[1] == "redflag updates approve 'web 04' a:amd64 b"
+    many = [{"name": f"p{n}"} for n in range(21)]
+    assert hints("not_approved", missing=many)[1] == "redflag updates list 'web 04'"
+    assert hints("confirmation_required", missing=missing)[1] == "redflag updates confirm 'web 04'"
+    assert hints("rate_limited", retry_after_s=7) == ("try again in 7 s",)
+
+
+def test_the_host_a_request_is_about_is_found_in_it() -> None:
+    assert host_named("/hosts/web%2004/scan", {}) == "web 04"
+    assert host_named("/updates/plan", {"host": "web-04"}) == "web-04"
+    assert host_named("/fleet", {}) is None
+    assert host_named("/hosts", {"host": 3}) is None
+
+
+def test_one_thing_is_counted_in_the_singular() -> None:
+    assert [counted(n, "host") for n in (0, 1, 2)] == ["0 hosts", "1 host", "2 hosts"]
+    assert counted(2, "dependency", "dependencies") == "2 dependencies"
 
 
 def test_every_exit_code_is_in_the_help() -> None:
