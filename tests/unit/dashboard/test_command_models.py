@@ -1,6 +1,7 @@
 """What a command's row is shown as."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,7 @@ from redflag_store.tables import Command
 BEGAN = datetime(2026, 11, 21, 8, tzinfo=UTC)
 
 
-def a_row(**columns: object) -> Command:
+def a_row(**columns: Any) -> Command:
     return Command(id=UUID(int=1), agent_id=UUID(int=2), kind="scan", requested_by="admin", **columns)
 
 
@@ -26,6 +27,6 @@ def a_row(**columns: object) -> Command:
     ],
 )
 def test_work_took_what_the_host_says_or_lies_between_its_times(
-    columns: dict[str, object], expected: int | None
+    columns: dict[str, Any], expected: int | None
 ) -> None:
     assert duration_ms(a_row(**columns)) == expected

@@ -215,7 +215,8 @@ def test_a_command_is_shown_with_its_timeline_and_output(cli: Cli, server: Stand
     assert ended.code == 0  # it was shown; --wait makes the exit code the command's
     assert "2026-03-01 12:00:00.123 UTC" in ended.out
     assert "Reading...\n\\x1b[2Jdone" in ended.out
-    assert "by=eve\\x1b[1m" in ended.out
+    assert "by eve\\x1b[1m" in ended.out
+    assert "letter" not in ended.out
     assert "\x1b" not in ended.out
     assert cli("commands", "show", COMMAND_ID, "--wait").code == 1
     assert cli("commands", "show", COMMAND_ID, "--format", "json").json == shown
