@@ -31,11 +31,22 @@ class ProblemCode(StrEnum):
     NOT_FOUND = "not_found"
     HOST_NOT_FOUND = "host_not_found"
     COMMAND_NOT_FOUND = "command_not_found"
+    JOB_NOT_FOUND = "job_not_found"
     PLAN_NOT_FOUND = "plan_not_found"
     UPDATE_NOT_FOUND = "update_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     HOST_AMBIGUOUS = "host_ambiguous"
     HOST_NOT_ACTIVE = "host_not_active"
+    AGENT_TOO_OLD = "agent_too_old"
+    COMMAND_ENDED = "command_ended"
+    NOT_CANCELLABLE = "not_cancellable"
+    NOT_ENDED = "not_ended"
+    NOT_RETRYABLE = "not_retryable"
+    ALREADY_RETRIED = "already_retried"
+    RETRY_TOO_DEEP = "retry_too_deep"
+    JOB_ENDED = "job_ended"
+    NO_HOSTS = "no_hosts"
+    TOO_MANY_HOSTS = "too_many_hosts"
     PACKAGE_AMBIGUOUS = "package_ambiguous"
     MANAGER_AMBIGUOUS = "manager_ambiguous"
     MANAGER_UNKNOWN = "manager_unknown"
@@ -54,6 +65,7 @@ class ProblemCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     EXPECTATION_FAILED = "expectation_failed"
     INVALID_REQUEST = "invalid_request"
+    RATE_LIMITED = "rate_limited"
     INTERNAL = "internal"
     DATABASE_UNAVAILABLE = "database_unavailable"
     TOO_MANY_WAITING = "too_many_waiting"
@@ -75,11 +87,22 @@ KINDS: Final[Mapping[ProblemCode, Kind]] = {
     ProblemCode.NOT_FOUND: Kind(404, "There is nothing here"),
     ProblemCode.HOST_NOT_FOUND: Kind(404, "No such host"),
     ProblemCode.COMMAND_NOT_FOUND: Kind(404, "No such command"),
+    ProblemCode.JOB_NOT_FOUND: Kind(404, "No such job"),
     ProblemCode.PLAN_NOT_FOUND: Kind(404, "No such plan"),
     ProblemCode.UPDATE_NOT_FOUND: Kind(404, "No such update on this host"),
     ProblemCode.METHOD_NOT_ALLOWED: Kind(405, "The method is not allowed here"),
     ProblemCode.HOST_AMBIGUOUS: Kind(409, "Several hosts have this name"),
     ProblemCode.HOST_NOT_ACTIVE: Kind(409, "The host takes no commands"),
+    ProblemCode.AGENT_TOO_OLD: Kind(409, "The host's agent is too old for this"),
+    ProblemCode.COMMAND_ENDED: Kind(409, "The command came to its end already"),
+    ProblemCode.NOT_CANCELLABLE: Kind(409, "The command cannot be cancelled"),
+    ProblemCode.NOT_ENDED: Kind(409, "The command has no end yet"),
+    ProblemCode.NOT_RETRYABLE: Kind(409, "The command cannot be asked for again"),
+    ProblemCode.ALREADY_RETRIED: Kind(409, "The command was retried already"),
+    ProblemCode.RETRY_TOO_DEEP: Kind(409, "The command was retried too often"),
+    ProblemCode.JOB_ENDED: Kind(409, "The job came to its end already"),
+    ProblemCode.NO_HOSTS: Kind(409, "The selection holds no host"),
+    ProblemCode.TOO_MANY_HOSTS: Kind(422, "Too many hosts at once"),
     ProblemCode.PACKAGE_AMBIGUOUS: Kind(409, "The name fits several packages"),
     ProblemCode.MANAGER_AMBIGUOUS: Kind(409, "The packages belong to several package managers"),
     ProblemCode.MANAGER_UNKNOWN: Kind(422, "The host has no such package manager"),
@@ -98,6 +121,7 @@ KINDS: Final[Mapping[ProblemCode, Kind]] = {
     ProblemCode.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The body must be application/json"),
     ProblemCode.EXPECTATION_FAILED: Kind(417, "The expectation is not supported"),
     ProblemCode.INVALID_REQUEST: Kind(422, "The request does not fit its schema"),
+    ProblemCode.RATE_LIMITED: Kind(429, "Too much was asked for in too short a time"),
     ProblemCode.INTERNAL: Kind(500, "Something failed inside"),
     ProblemCode.DATABASE_UNAVAILABLE: Kind(503, "The database is away"),
     ProblemCode.TOO_MANY_WAITING: Kind(503, "Too many requests are waiting"),
@@ -152,7 +176,14 @@ class Problem(BaseModel):
     missing: list[dict[str, Any]] | None = Field(
         default=None, description="with `not_approved` and `confirmation_required`: what exactly"
     )
-    existing: dict[str, Any] | None = Field(default=None, description="with `already_pending`: the command")
+    existing: dict[str, Any] | None = Field(
+        default=None,
+        description="the command in the way: with `already_pending`, `already_retried` (the retry), "
+        "`command_ended` and `not_ended`",
+    )
+    retry_after_s: int | None = Field(
+        default=None, description="with `rate_limited`: seconds, as `Retry-After`"
+    )
 
 
 def problem_response(error: ProblemError, op: UUID) -> web.Response:
