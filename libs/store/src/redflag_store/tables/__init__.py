@@ -3,8 +3,11 @@
 from redflag_store.tables.agents import AccessGeneration, Agent, AgentKey
 from redflag_store.tables.commands import Command, CommandEvent, Outbox
 from redflag_store.tables.events import SystemEvent
+from redflag_store.tables.groups import AgentGroup, AgentGroupMember
+from redflag_store.tables.host_figures import HostMetric, HostStorage, HostSystem, StorageVolume
 from redflag_store.tables.reports import ReportInbox
 from redflag_store.tables.settings import StoredSetting
+from redflag_store.tables.subsystems import Subsystem, SubsystemDefault, SubsystemRevision
 from redflag_store.tables.trust import (
     ApiKey,
     EnrollmentToken,
@@ -19,6 +22,8 @@ from redflag_store.tables.updates import Approval, PackageState, UpdateEvent, Up
 __all__ = [
     "AccessGeneration",
     "Agent",
+    "AgentGroup",
+    "AgentGroupMember",
     "AgentKey",
     "ApiKey",
     "Approval",
@@ -26,6 +31,9 @@ __all__ = [
     "CommandEvent",
     "EnrollmentToken",
     "Enrolment",
+    "HostMetric",
+    "HostStorage",
+    "HostSystem",
     "IdempotencyKey",
     "Intent",
     "KeyManifest",
@@ -33,7 +41,11 @@ __all__ = [
     "PackageState",
     "ReportInbox",
     "SigningLog",
+    "StorageVolume",
     "StoredSetting",
+    "Subsystem",
+    "SubsystemDefault",
+    "SubsystemRevision",
     "SystemEvent",
     "UpdateEvent",
     "UpdateHistory",

@@ -25,6 +25,11 @@ from redflag_store.tables.columns import (
     one_of,
 )
 
+SUBSYSTEMS_MARK_SQL = "md5(state || ' ' || coalesce(agent_version, '') || ' ' || capabilities::text)"
+"""Of what decides which subsystems a host has and whether they run."""
+SUBSYSTEMS_STALE_SQL = f"subsystems_mark IS DISTINCT FROM {SUBSYSTEMS_MARK_SQL}"
+"""The predicate of a partial index; queries must repeat it word by word."""
+
 
 class Agent(SQLModel, table=True):
     """One host. Rows are never deleted: history and signatures refer to them."""
@@ -34,7 +39,10 @@ class Agent(SQLModel, table=True):
         one_of("state", AgentState),
         UniqueConstraint("akt"),
         Index("ix_agent_hostname_id", "hostname", "id"),
+        Index("ix_agent_tags", "tags", postgresql_using="gin"),
         Index("ix_agent_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("ix_agent_fast", "fast_until", postgresql_where=text("fast_forever OR fast_until IS NOT NULL")),
+        Index("ix_agent_subsystems_stale", "id", postgresql_where=text(SUBSYSTEMS_STALE_SQL)),
     )
 
     id: UUID = Field(primary_key=True)
@@ -62,6 +70,9 @@ class Agent(SQLModel, table=True):
     inventory_at: MaybeTime = None  # when the last inventory was stored
     inventory_source_age_s: MaybeBig = None  # seconds: age of the package lists behind it, by the host's word
     token_id: str | None = Field(default=None, sa_type=Text, foreign_key="enrollment_token.id")
+    fast_until: MaybeTime = None  # end of fast mode by the host's word; null: off, or until stopped
+    fast_forever: Flag = False  # fast mode until stopped
+    subsystems_mark: MaybeStr = None  # `SUBSYSTEMS_MARK_SQL` when the scheduler last took the host in
 
 
 class AgentKey(SQLModel, table=True):
