@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from redflag_dashboard import page
-from redflag_dashboard.api import about, commands, hosts, plans, records, tokens, updates
+from redflag_dashboard.api import about, commands, history, hosts, plans, records, tokens, updates
 from redflag_dashboard.parts import Parts
 from redflag_dashboard.rest import json_text, middleware, openapi
 from redflag_dashboard.rest.binding import BODY_MAX_BYTES
@@ -18,6 +18,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *updates.ROUTES,
     *plans.ROUTES,
     *commands.ROUTES,
+    *history.ROUTES,
     *records.ROUTES,
     *tokens.ROUTES,
 )

@@ -1,4 +1,4 @@
-"""History, system events, and facts about the API itself."""
+"""System events, and facts about the API itself."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -6,102 +6,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from redflag_dashboard.models.commands import DURATION, HOST_TIME, duration_ms
 from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit, Search
 from redflag_dashboard.rest.route import Strict
-from redflag_dashboard.sentences import sentence
-from redflag_store.queries.history import Done
 from redflag_store.states import Severity
-from redflag_store.tables import SystemEvent, UpdateHistory
-from redflag_wire.command_params import CommandKind
-
-
-class HistoryQuery(Strict):
-    """What history to list."""
-
-    host: HostText | None = None
-    kind: CommandKind | None = None
-    cursor: Cursor | None = None
-    limit: Limit = PAGE_DEFAULT
-
-
-class Change(BaseModel):
-    """What became of one package."""
-
-    manager: str
-    name: str
-    arch: str
-    old: str | None
-    new: str | None
-    action: str
-    result: str
-
-    @classmethod
-    def of(cls, row: UpdateHistory) -> Self:
-        """The change of a row."""
-        return cls(
-            manager=row.manager,
-            name=row.name,
-            arch=row.arch,
-            old=row.old_version,
-            new=row.new_version,
-            action=row.action,
-            result=row.result,
-        )
-
-
-class HistoryLine(BaseModel):
-    """One operation on one host that came to an end."""
-
-    text: str = Field(description="What was done, in one line")
-    command_id: UUID
-    op: UUID | None
-    host_id: UUID
-    hostname: str
-    kind: str
-    state: str
-    result: str | None
-    requested_by: str
-    requested_at: datetime
-    finished_at: datetime | None
-    host_started_at: datetime | None = Field(description=HOST_TIME)
-    host_finished_at: datetime | None = Field(description=HOST_TIME)
-    exit_code: int | None
-    duration_ms: int | None = Field(description=DURATION)
-    changes: list[Change] = Field(description="At most 200; `change_count` says how many there are")
-    change_count: int
-
-    @classmethod
-    def of(cls, done: Done) -> Self:
-        """The line of an operation."""
-        command = done.row.command
-        return cls(
-            text=sentence(
-                kind=command.kind,
-                state=command.state,
-                params=command.params,
-                summary=command.summary,
-                code=command.code,
-                error=command.error,
-                duration_ms=duration_ms(command),
-            ),
-            command_id=command.id,
-            op=command.op,
-            host_id=command.agent_id,
-            hostname=done.row.hostname,
-            kind=command.kind,
-            state=command.state,
-            result=command.result,
-            requested_by=command.requested_by,
-            requested_at=command.requested_at,
-            finished_at=command.finished_at,
-            host_started_at=command.agent_started_at,
-            host_finished_at=command.agent_finished_at,
-            exit_code=command.exit_code,
-            duration_ms=duration_ms(command),
-            changes=[Change.of(change) for change in done.changes],
-            change_count=done.change_count,
-        )
+from redflag_store.tables import SystemEvent
 
 
 class EventsQuery(Strict):
