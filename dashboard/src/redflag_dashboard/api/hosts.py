@@ -11,6 +11,7 @@ from redflag_dashboard.models.hosts import Fleet, Host, HostsQuery, ScanRequest
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
+from redflag_store.queries.host_filter import HostFilter
 from redflag_store.queries.hosts import fleet_figures, list_hosts
 from redflag_wire.command_params import CommandKind, ScanParams
 from redflag_wire.intent import IntentVerb
@@ -23,7 +24,9 @@ async def list_(call: Call[Nothing, HostsQuery, Nothing]) -> Answer:
     query = call.query
     after = cursor.decode(query.cursor, cursor.NAME_KEY)
     async with call.parts.sessions() as session:
-        page = await list_hosts(session, q=query.q, state=query.state, after=after, limit=query.limit)
+        page = await list_hosts(
+            session, HostFilter(text=query.q, state=query.state), after=after, limit=query.limit
+        )
     last = page.rows[-1].agent if page.more else None
     return Answer(
         Page[Host](

@@ -14,7 +14,8 @@ from typing import Final
 
 LINE_END: Final = "\r\n"
 
-# A text that has our sign already gets another, so that `plain` brings it back. Spreadsheets also skip blanks, and take the wide forms of the signs for the signs.
+# A text that has our sign already gets another, so that `plain` brings it back. Spreadsheets also skip blanks,
+# and take the wide forms of the signs for the signs.
 _LEADING: Final = re.compile("'*[ \u00a0\u3000\n]*[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 _STEERING: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"

@@ -15,7 +15,9 @@ from redflag_wire.clock import Clock
 
 MONTHS_AHEAD: Final = 3  # months, this one included, that are kept ready; the database refuses more than 24
 
-_MONTH_TABLE: Final = re.compile(r"update_event_(\d{4}_\d{2}|default)")
+_MONTH_TABLE: Final = re.compile(
+    r"update_event_(\d{4}_\d{2}|default)|host_metric_(\d{4}_\d{2}_\d{2}|default)"
+)
 
 
 def is_month_table(name: str) -> bool:

@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
+from sqlalchemy import and_, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from redflag_store.command_states import END_STATES
-from redflag_store.queries.like import contains
+from redflag_store.queries.groups import GroupRef, groups_of, known_hosts
+from redflag_store.queries.host_filter import HostFilter, conditions
 from redflag_store.states import PackageUpdateState
 from redflag_store.tables import Agent, Command, PackageState
 
@@ -35,11 +36,13 @@ class UpdateFigures:
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
-    """A host with its figures."""
+    """A host with its figures, its groups, and the name of the host it runs on."""
 
     agent: Agent
     updates: UpdateFigures
     pending_commands: int
+    groups: Sequence[GroupRef] = ()
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +75,18 @@ class FleetFigures:
     commands_pending: int
 
 
-def _filters(q: str | None, state: str | None) -> list[ColumnElement[bool]]:
-    filters: list[ColumnElement[bool]] = []
-    if q:
-        filters.append(
-            or_(
-                contains(col(Agent.hostname), q),
-                contains(col(Agent.os_name), q),
-                contains(col(Agent.os_version), q),
-            )
-        )
-    if state is not None:
-        filters.append(col(Agent.state) == state)
-    return filters
-
-
 async def list_hosts(
-    session: AsyncSession, *, q: str | None, state: str | None, after: tuple[str, UUID] | None, limit: int
+    session: AsyncSession, wanted: HostFilter, *, after: tuple[str, UUID] | None, limit: int
 ) -> HostPage:
     """A page of hosts by name.
 
     Args:
         session: to read with.
-        q: text that name or operating system contain, in any case.
-        state: standing of the host.
+        wanted: which hosts.
         after: sort key of the row before the page.
         limit: rows of the page.
     """
-    filters = _filters(q, state)
+    filters = await conditions(session, wanted)
     total = await session.scalar(select(func.count()).select_from(Agent).where(*filters))
     statement = select(Agent).where(*filters)
     if after is not None:
@@ -190,6 +177,16 @@ async def _with_figures(session: AsyncSession, agents: Sequence[Agent]) -> list[
         .group_by(col(Command.agent_id))
     )
     pending = {row[0]: row[1] for row in commands}
+    groups = await groups_of(session, ids)
+    above = [agent.parent_id for agent in agents if agent.parent_id is not None]
+    named = await known_hosts(session, above) if above else {}
     return [
-        HostRow(agent, figures.get(agent.id, UpdateFigures()), pending.get(agent.id, 0)) for agent in agents
+        HostRow(
+            agent,
+            figures.get(agent.id, UpdateFigures()),
+            pending.get(agent.id, 0),
+            groups[agent.id],
+            None if agent.parent_id is None else named.get(agent.parent_id),
+        )
+        for agent in agents
     ]
