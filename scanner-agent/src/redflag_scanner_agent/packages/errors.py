@@ -60,6 +60,34 @@ class HeldError(PackageManagerError):
     default_code = "held"
 
 
+class PinnedError(HeldError):
+    """A preferences file of the host's administrator keeps a requested version away; only that host can change it."""
+
+    default_code = "pinned"
+
+
+class UntrustedSourceError(PackageManagerError):
+    """A package comes from an archive whose signature was not verified and whom the host does not trust either."""
+
+    default_code = "untrusted_source"
+
+
+class DatabaseInterruptedError(PackageManagerError):
+    """The manager's last run was cut off and left its database half written; nothing was changed."""
+
+    default_code = "dpkg_interrupted"
+
+
+class CancelledByOperatorError(PackageManagerError):
+    """Raised by an `on_step` callback to stop an installation.
+
+    It takes hold at the beginning of every step up to and including `install`: the manager has not been told to
+    change anything by then. An `on_step` called with `verify` must not raise it; there is nothing left to stop.
+    """
+
+    default_code = "cancelled"
+
+
 class UnresolvableError(PackageManagerError):
     """The manager found no consistent way to do what was requested."""
 
