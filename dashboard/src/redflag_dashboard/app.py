@@ -5,9 +5,19 @@ from typing import Final
 from aiohttp import web
 
 from redflag_dashboard import page
-from redflag_dashboard.api import about, commands, history, hosts, plans, records, tokens, updates
+from redflag_dashboard.api import (
+    about,
+    commands,
+    history,
+    host_actions,
+    hosts,
+    plans,
+    records,
+    tokens,
+    updates,
+)
 from redflag_dashboard.parts import Parts
-from redflag_dashboard.rest import json_text, middleware, openapi
+from redflag_dashboard.rest import exporting, json_text, middleware, openapi
 from redflag_dashboard.rest.binding import BODY_MAX_BYTES
 from redflag_dashboard.rest.route import AnyRoute
 from redflag_dashboard.rest.serve import handler_of
@@ -15,6 +25,7 @@ from redflag_dashboard.rest.serve import handler_of
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     *about.ROUTES,
     *hosts.ROUTES,
+    *host_actions.ROUTES,
     *updates.ROUTES,
     *plans.ROUTES,
     *commands.ROUTES,
@@ -31,6 +42,7 @@ OPEN_PATHS: Final = frozenset({"/", f"{openapi.PREFIX}/openapi.json", f"{openapi
 def build_app(parts: Parts) -> web.Application:
     """The application over `parts`."""
     app = web.Application(middlewares=[middleware.around(parts)], client_max_size=BODY_MAX_BYTES)
+    app[exporting.RUNNING] = exporting.Running()
     app.on_response_prepare.append(middleware.set_headers)
     for route in ROUTES:
         path = openapi.aiohttp_path(route.template)

@@ -9,10 +9,12 @@ from redflag_dashboard.models.commands import Command
 from redflag_dashboard.rest.openapi import PREFIX
 from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, Call
+from redflag_store import dedupe_keys
 from redflag_store.queries.commands import get_command
 from redflag_store.queries.commands_create import (
     AgentNotActiveError,
     AlreadyPendingError,
+    CommandRefusedError,
     TooManyPendingError,
     request_commands,
 )
@@ -62,7 +64,13 @@ async def store(call: AnyCall, intent: IntentData) -> None:
 
 
 async def ask(
-    call: AnyCall, *, agent: UUID, verb: IntentVerb, kind: CommandKind, params: CommandParams, dedupe_key: str
+    call: AnyCall,
+    *,
+    agent: UUID,
+    verb: IntentVerb,
+    kind: CommandKind,
+    params: CommandParams,
+    dedupe_key: str | None = None,
 ) -> UUID:
     """Ask for one command.
 
@@ -72,7 +80,7 @@ async def ask(
         verb: of the intent.
         kind: of the command.
         params: of both.
-        dedupe_key: at most one pending command of this key per host.
+        dedupe_key: at most one pending command of this key per host; that of the kind if not given.
 
     Returns:
         The command's id.
@@ -92,28 +100,45 @@ async def ask(
             params=values,
             requested_by=call.operator,
             op=call.op,
-            dedupe_key=dedupe_key,
+            dedupe_key=dedupe_key or dedupe_keys.dedupe_key(kind, values),
+            retry_of=call.retry_of,
             random=call.parts.random,
         )
-    except AgentNotActiveError as error:
-        raise ProblemError(
-            ProblemCode.HOST_NOT_ACTIVE,
-            f"the host is {error.state or 'gone'}; only active hosts take commands",
-        ) from None
-    except TooManyPendingError as error:
-        raise ProblemError(
-            ProblemCode.TOO_MANY_PENDING, f"{error.limit} commands of this host wait for their end already"
-        ) from None
-    except AlreadyPendingError as error:
-        existing = await get_command(call.tx, error.command_id)
-        shown = {} if existing is None else Command.of(existing).model_dump(mode="json")
-        raise ProblemError(
+    except CommandRefusedError as error:
+        raise await problem_of(call, error) from None
+    return command_id
+
+
+async def problem_of(call: AnyCall, error: CommandRefusedError) -> ProblemError:
+    """What to answer when the store refused a command."""
+    if isinstance(error, AlreadyPendingError):
+        return await in_the_way(
+            call,
             ProblemCode.ALREADY_PENDING,
             f"command {error.command_id} does this already; follow that one",
-            extra={"existing": shown},
-            headers={"Location": location_of(error.command_id)},
-        ) from None
-    return command_id
+            error.command_id,
+        )
+    if isinstance(error, AgentNotActiveError):
+        return ProblemError(
+            ProblemCode.HOST_NOT_ACTIVE,
+            f"the host is {error.state or 'gone'}; only active hosts take commands",
+        )
+    if isinstance(error, TooManyPendingError):
+        return ProblemError(
+            ProblemCode.TOO_MANY_PENDING, f"{error.limit} commands of this host wait for their end already"
+        )
+    raise error
+
+
+async def in_the_way(call: AnyCall, code: ProblemCode, detail: str, command_id: UUID) -> ProblemError:
+    """A problem that names the command in the way, and where to follow it."""
+    existing = await get_command(call.tx, command_id)
+    return ProblemError(
+        code,
+        detail,
+        extra={"existing": {} if existing is None else Command.of(existing).model_dump(mode="json")},
+        headers={"Location": location_of(command_id)},
+    )
 
 
 def location_of(command_id: UUID) -> str:

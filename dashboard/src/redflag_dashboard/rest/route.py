@@ -8,9 +8,10 @@ after they return and rolled back when they raise.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -76,6 +77,7 @@ class Call(Generic[PathT, QueryT, BodyT]):
         op: the correlation id; becomes the command's `op`.
         parts: what the program is made of.
         session: the open transaction of a route with `changes`, else None; use `tx`.
+        retry_of: the ended command that is asked for once more; None for a request of its own.
     """
 
     path: PathT
@@ -85,6 +87,7 @@ class Call(Generic[PathT, QueryT, BodyT]):
     op: UUID
     parts: Parts
     session: AsyncSession | None = None
+    retry_of: UUID | None = None
 
     @property
     def tx(self) -> AsyncSession:
@@ -113,6 +116,13 @@ class Call(Generic[PathT, QueryT, BodyT]):
         return self.who.name
 
 
+class Streamed(Protocol):
+    """An answer too large for one piece; see `redflag_dashboard.rest.exporting`."""
+
+    async def send(self, request: web.Request, call: Call[Any, Any, Any]) -> web.StreamResponse:
+        """Stream it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a handler answers with.
@@ -123,12 +133,14 @@ class Answer:
         headers: further headers, `Location` for one.
         remembered: what a repeated request with the same idempotency key gets instead of `body`, for answers
             that hold a secret which is never stored.
+        stream: of an export, instead of `body`.
     """
 
     body: BaseModel
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     remembered: BaseModel | None = None
+    stream: Streamed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,7 @@ class Route(Generic[PathT, QueryT, BodyT]):
         status: the status when it went well.
         scope: what the key must hold; None for the open routes.
         changes: runs in one transaction and honours `Idempotency-Key`.
+        streams: answers with an export (`redflag_dashboard.rest.exporting`), `answer` being its JSON form.
         problems: the codes it may answer with, apart from those every route may.
         tag: the heading in the OpenAPI document.
     """
@@ -164,6 +177,7 @@ class Route(Generic[PathT, QueryT, BodyT]):
     scope: Scope | None = Scope.READ
     changes: bool = False
     problems: tuple[ProblemCode, ...] = ()
+    streams: bool = False
 
 
 AnyRoute = Route[Any, Any, Any]
