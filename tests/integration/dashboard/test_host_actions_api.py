@@ -59,7 +59,7 @@ async def test_a_restart_that_does_not_fit_asks_for_nothing(api: Api) -> None:
 async def test_only_known_and_active_hosts_are_asked(api: Api) -> None:
     await api.add_host("gone", state="revoked")
     for path in ("reboot", "collect-specs"):
-        body = {} if path == "reboot" else None
+        body: dict[str, Any] | None = {} if path == "reboot" else None
         refused = await api.call("POST", f"/hosts/gone/{path}", body=body, expect=409)
         assert (refused["code"], "revoked" in refused["detail"]) == ("host_not_active", True)
         unknown = await api.call("POST", f"/hosts/nowhere/{path}", body=body, expect=404)
