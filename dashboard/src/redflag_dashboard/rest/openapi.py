@@ -105,7 +105,10 @@ def _operation(route: AnyRoute, schemas: _Schemas, definitions: dict[str, Any]) 
             str(route.status): {
                 "description": "Done" if not route.changes else "Stored",
                 "headers": _answer_headers(),
-                "content": {"application/json": {"schema": schemas[route.answer, "serialization"]}},
+                "content": {
+                    "application/json": {"schema": schemas[route.answer, "serialization"]},
+                    **({"text/csv": {"schema": {"type": "string"}}} if route.streams else {}),
+                },
             },
             **_problems(route, schemas[Problem, "serialization"]),
         },
@@ -175,6 +178,8 @@ def _problems(route: AnyRoute, schema: dict[str, Any]) -> dict[str, Any]:
             ProblemCode.BODY_TOO_LARGE,
             ProblemCode.UNSUPPORTED_MEDIA_TYPE,
         ]
+    if route.streams:
+        codes.append(ProblemCode.TOO_MANY_WAITING)
     if route.changes:
         codes += [ProblemCode.IDEMPOTENCY_IN_FLIGHT, ProblemCode.IDEMPOTENCY_MISMATCH]
     codes.append(ProblemCode.INVALID_REQUEST)

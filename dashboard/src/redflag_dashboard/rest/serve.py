@@ -39,7 +39,8 @@ def handler_of(route: AnyRoute, parts: Parts) -> Handler:
         )
         if route.changes:
             return await _change(request, route, call, data)
-        return _respond(await route.handler(call))
+        answer = await route.handler(call)
+        return _respond(answer) if answer.stream is None else await answer.stream.send(request, call)
 
     return handle
 
