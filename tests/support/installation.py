@@ -55,6 +55,13 @@ class Installation:
         found: dict[str, Any] = json.loads(self.ready_file.read_text())
         return found
 
+    @property
+    def database_url(self) -> str:
+        """The owner's URL of the embedded database, for what no program of RedFlag offers."""
+        password = (self.data_dir / "secrets" / "postgres-owner.password").read_text().strip()
+        port = json.loads((self.data_dir / "up.json").read_text())["ports"]["postgres"]
+        return f"postgresql://redflag:{password}@127.0.0.1:{port}/redflag"
+
     def _environment(self) -> dict[str, str]:
         home = {"HOME": str(self.directory), "XDG_CONFIG_HOME": str(self.directory / "config")}
         return {**os.environ, **home, **self.environment}
