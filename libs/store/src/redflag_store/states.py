@@ -45,8 +45,13 @@ class UpdateEventKind(StrEnum):
     CHANGED = "changed"
     GONE = "gone"
     APPROVED = "approved"
+    REJECTED = "rejected"
+    IGNORED = "ignored"
+    RESET = "reset"
+    LAPSED = "lapsed"
     INSTALLED = "installed"
     FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
 
 
 class Availability(StrEnum):
@@ -56,6 +61,16 @@ class Availability(StrEnum):
     HELD = "held"
     KEPT_BACK = "kept_back"
     PHASED = "phased"
+    PINNED = "pinned"
+
+
+class UpdateSeverity(StrEnum):
+    """How bad it is that an update is not installed, by the distribution's own data."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
 
 
 class PackageUpdateState(StrEnum):
@@ -89,3 +104,20 @@ class Severity(StrEnum):
     WARNING = "warning"
     ERROR = "error"
     CRITICAL = "critical"
+
+
+class JobState(StrEnum):
+    """Standing of a job: one operation over many hosts."""
+
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+class JobItemState(StrEnum):
+    """What became of one host's part of a job: no command yet, a command, or a refusal."""
+
+    WAITING = "waiting"
+    MADE = "made"
+    REFUSED = "refused"

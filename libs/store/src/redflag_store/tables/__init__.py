@@ -5,6 +5,9 @@ from redflag_store.tables.commands import Command, CommandEvent, Outbox
 from redflag_store.tables.events import SystemEvent
 from redflag_store.tables.groups import AgentGroup, AgentGroupMember
 from redflag_store.tables.host_figures import HostMetric, HostStorage, HostSystem, StorageVolume
+from redflag_store.tables.inventories import AgentInventory, AgentUpdateCount, Tally, UpdateTally
+from redflag_store.tables.jobs import Job, JobItem
+from redflag_store.tables.rates import AgentRate, FleetRate
 from redflag_store.tables.reports import ReportInbox
 from redflag_store.tables.settings import StoredSetting
 from redflag_store.tables.subsystems import Subsystem, SubsystemDefault, SubsystemRevision
@@ -24,18 +27,24 @@ __all__ = [
     "Agent",
     "AgentGroup",
     "AgentGroupMember",
+    "AgentInventory",
     "AgentKey",
+    "AgentRate",
+    "AgentUpdateCount",
     "ApiKey",
     "Approval",
     "Command",
     "CommandEvent",
     "EnrollmentToken",
     "Enrolment",
+    "FleetRate",
     "HostMetric",
     "HostStorage",
     "HostSystem",
     "IdempotencyKey",
     "Intent",
+    "Job",
+    "JobItem",
     "KeyManifest",
     "Outbox",
     "PackageState",
@@ -47,7 +56,9 @@ __all__ = [
     "SubsystemDefault",
     "SubsystemRevision",
     "SystemEvent",
+    "Tally",
     "UpdateEvent",
     "UpdateHistory",
     "UpdatePlan",
+    "UpdateTally",
 ]

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Index, Text, text
 from sqlmodel import Field, SQLModel
 
-from redflag_store.states import Availability, PackageUpdateState, UpdateEventKind
+from redflag_store.states import Availability, PackageUpdateState, UpdateEventKind, UpdateSeverity
 from redflag_store.tables.columns import (
     TIMESTAMPTZ,
     Count,
@@ -30,6 +30,7 @@ class UpdateEvent(SQLModel, table=True):
     __table_args__ = (
         one_of("kind", UpdateEventKind),
         Index("ix_update_event_agent_id_at", "agent_id", "at"),
+        Index("ix_update_event_package", "agent_id", "name", "at"),
         {"postgresql_partition_by": "RANGE (at)"},
     )
 
@@ -53,8 +54,17 @@ class PackageState(SQLModel, table=True):
     __table_args__ = (
         one_of("state", PackageUpdateState),
         one_of("availability", Availability),
-        Index("ix_package_state_state", "state", "agent_id"),
-        Index("ix_package_state_name", "name", "manager", "candidate"),
+        one_of("severity", UpdateSeverity),
+        # The order of every list; the tallies say which packages have rows that match.
+        Index(
+            "ix_package_state_listed",
+            "name",
+            "manager",
+            "arch",
+            "agent_id",
+            postgresql_where=text("state <> 'updated'"),
+        ),
+        Index("ix_package_state_by_state", "state", "name", "manager", "arch", "agent_id"),
         Index("ix_package_state_command_id", "command_id", postgresql_where=text("command_id IS NOT NULL")),
     )
 
@@ -65,9 +75,14 @@ class PackageState(SQLModel, table=True):
     installed: MaybeStr = None
     candidate: MaybeStr = None
     origin: MaybeStr = None
+    site: MaybeStr = None  # host it would be fetched from
+    trusted: bool | None = None  # the manager verified the source's signature; null when it cannot say
     suite: MaybeStr = None
     security: Flag = False
+    severity: MaybeStr = None
     availability: Str = Availability.AVAILABLE
+    reason: MaybeStr = None  # why it is not simply available, by the host's word
+    phased_percent: int | None = None  # share of all machines that get it now
     size: MaybeBig = None  # bytes to download
     state: Str = PackageUpdateState.PENDING
     approved_version: MaybeStr = None  # an approval lapses when the candidate is another one
@@ -83,6 +98,7 @@ class UpdateHistory(SQLModel, table=True):
     __table_args__ = (
         Index("ix_update_history_recent", text("stored_at DESC"), text("id DESC")),
         Index("ix_update_history_agent_recent", "agent_id", text("stored_at DESC"), text("id DESC")),
+        Index("ix_update_history_package", "agent_id", "name", text("stored_at DESC"), text("id DESC")),
     )
 
     id: UUID = Field(primary_key=True)
@@ -113,6 +129,9 @@ class UpdatePlan(SQLModel, table=True):
     agent_id: UUID = Field(foreign_key="agent.id")
     command_id: UUID = Field(foreign_key="command.id", index=True)
     manager: Str
+    mode: str = Field(
+        default="packages", sa_type=Text, sa_column_kwargs={"server_default": text("'packages'")}
+    )
     digest: Str
     plan: RawBytes
     request: JsonObject = {}  # copied per row
