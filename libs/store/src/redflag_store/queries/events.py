@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -21,14 +21,17 @@ class EventFilter:
     Attributes:
         agent_id: about one host.
         at_least: this severity or a worse one.
-        component: from one component.
+        component: from one component, or a part of it: `agent` stands for `agent.poller` too.
         code: of one kind.
+        since, until: first happened at or after, before.
     """
 
     agent_id: UUID | None = None
     at_least: Severity | None = None
     component: str | None = None
     code: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +47,40 @@ async def list_events(
     session: AsyncSession, wanted: EventFilter, *, after: tuple[datetime, UUID] | None, limit: int
 ) -> EventPage:
     """A page of events, newest first."""
+    filters = _conditions(wanted)
+    total = await session.scalar(select(func.count()).select_from(SystemEvent).where(*filters))
+    statement = events_statement(wanted)
+    if after is not None:
+        statement = statement.where(tuple_(col(SystemEvent.at), col(SystemEvent.id)) < after)
+    found = (await session.execute(statement.limit(limit + 1))).all()
+    return EventPage([(row[0], row[1]) for row in found[:limit]], total or 0, len(found) > limit)
+
+
+def events_statement(wanted: EventFilter) -> Select[SystemEvent, str]:
+    """All events that match with their hosts' names, newest first."""
+    return (
+        select(SystemEvent, col(Agent.hostname))
+        .outerjoin(Agent, col(Agent.id) == col(SystemEvent.agent_id))
+        .where(*_conditions(wanted))
+        .order_by(col(SystemEvent.at).desc(), col(SystemEvent.id).desc())
+    )
+
+
+def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
     if wanted.agent_id is not None:
         filters.append(col(SystemEvent.agent_id) == wanted.agent_id)
     if wanted.at_least is not None:
         filters.append(col(SystemEvent.severity).in_(_RANK[_RANK.index(wanted.at_least.value) :]))
     if wanted.component is not None:
-        filters.append(col(SystemEvent.component) == wanted.component)
+        component = col(SystemEvent.component)
+        filters.append(
+            or_(component == wanted.component, component.startswith(f"{wanted.component}.", autoescape=True))
+        )
     if wanted.code is not None:
         filters.append(col(SystemEvent.code) == wanted.code)
-    total = await session.scalar(select(func.count()).select_from(SystemEvent).where(*filters))
-    statement = (
-        select(SystemEvent, col(Agent.hostname))
-        .outerjoin(Agent, col(Agent.id) == col(SystemEvent.agent_id))
-        .where(*filters)
-    )
-    if after is not None:
-        statement = statement.where(tuple_(col(SystemEvent.at), col(SystemEvent.id)) < after)
-    statement = statement.order_by(col(SystemEvent.at).desc(), col(SystemEvent.id).desc())
-    found = (await session.execute(statement.limit(limit + 1))).all()
-    return EventPage([(row[0], row[1]) for row in found[:limit]], total or 0, len(found) > limit)
+    if wanted.since is not None:
+        filters.append(col(SystemEvent.at) >= wanted.since)
+    if wanted.until is not None:
+        filters.append(col(SystemEvent.at) < wanted.until)
+    return filters
