@@ -7,10 +7,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from redflag_dashboard.code_words import in_words
 from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit
 from redflag_dashboard.rest.route import Strict
 from redflag_store.command_states import END_STATES, ServerState
 from redflag_store.queries.commands import CommandRow
+from redflag_store.states import CommandSource
 from redflag_store.tables import Command as Row
 from redflag_store.tables import CommandEvent
 from redflag_wire.command_params import CommandKind
@@ -64,6 +66,7 @@ class Command(BaseModel):
     ended: bool = Field(description="Whether the server awaits nothing more")
     result: str | None
     code: str | None = Field(description="Reason of a refusal or failure, snake case")
+    reason: str | None = Field(description="`code` in words")
     error: str | None
     summary: dict[str, Any] | None
     requested_by: str
@@ -76,7 +79,10 @@ class Command(BaseModel):
     host_started_at: datetime | None = Field(description=HOST_TIME)
     host_finished_at: datetime | None = Field(description=HOST_TIME)
     expires_at: datetime | None
-    deliveries: int
+    source: CommandSource = Field(
+        description="`manual`: an operator asked for it; `system`: RedFlag itself did"
+    )
+    deliveries: int = Field(description="How often it was handed to the host's agent")
     retry_of: UUID | None
     plan_digest: str | None
     exit_code: int | None
@@ -102,6 +108,7 @@ def _fields(row: CommandRow) -> dict[str, Any]:
         "ended": command.state in END_STATES,
         "result": command.result,
         "code": command.code,
+        "reason": in_words(command.code),
         "error": command.error,
         "summary": command.summary,
         "requested_by": command.requested_by,
@@ -114,6 +121,7 @@ def _fields(row: CommandRow) -> dict[str, Any]:
         "host_started_at": command.agent_started_at,
         "host_finished_at": command.agent_finished_at,
         "expires_at": command.exp,
+        "source": CommandSource(command.source),
         "deliveries": command.deliveries,
         "retry_of": command.retry_of,
         "plan_digest": command.plan_digest,
