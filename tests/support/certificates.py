@@ -66,7 +66,7 @@ class Authority:
         subject: str = "RedFlag server",
         life: timedelta = timedelta(days=20),
         password: bytes | None = None,
-        begins: timedelta = timedelta(minutes=-5),
+        begins: timedelta = timedelta(hours=-2),
     ) -> Pair:
         """Return a certificate for host names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -103,7 +103,7 @@ def _builder(
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
     life: timedelta,
-    begins: timedelta = timedelta(minutes=-5),
+    begins: timedelta = timedelta(hours=-2),
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (

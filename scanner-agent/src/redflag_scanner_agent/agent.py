@@ -17,6 +17,7 @@ from redflag_ops.settings import read_secret
 from redflag_ops.tasks import run_loops
 from redflag_scanner_agent import cadence, facts
 from redflag_scanner_agent.connection import Connection, open_session
+from redflag_scanner_agent.contact import Contact
 from redflag_scanner_agent.durable import DurableDirectory
 from redflag_scanner_agent.enrol import enrol, parse_token
 from redflag_scanner_agent.errors import (
@@ -30,11 +31,12 @@ from redflag_scanner_agent.errors import (
 from redflag_scanner_agent.helper_client import HelperClient
 from redflag_scanner_agent.helper_process import HELPER, HelperProcess, start_helper
 from redflag_scanner_agent.host_clock import HostClock
-from redflag_scanner_agent.identity import Identity, IdentityStore
+from redflag_scanner_agent.identity import IDENTITY_FILE, Identity, IdentityStore
 from redflag_scanner_agent.poller import Poller, StoppedError, unless_stopped
 from redflag_scanner_agent.privileges import account_for, drop_to, hand_over
 from redflag_scanner_agent.renewal import Access
 from redflag_scanner_agent.reporter import Reporter
+from redflag_scanner_agent.server_trust import ServerTrust, trust_of
 from redflag_scanner_agent.settings import AgentSettings
 from redflag_wire.enrolment_token import EnrolmentToken
 from redflag_wire.signing import SigningKey
@@ -53,12 +55,16 @@ class Parts:
         store: the identity's files.
         key: the agent key.
         token: to enrol with, None for none.
+        trust: whose certificates count for the server.
+        contact: keeps the last word with the server.
     """
 
     helper: HelperProcess
     store: IdentityStore
     key: SigningKey
     token: EnrolmentToken | None
+    trust: ServerTrust
+    contact: Contact
 
     @property
     def client(self) -> HelperClient:
@@ -103,6 +109,7 @@ async def start(
     settings: AgentSettings,
     token: EnrolmentToken | None = None,
     helper_command: Sequence[str] = HELPER,
+    ca_text: str | None = None,
 ) -> AsyncIterator[Parts]:
     """Start the helper, give the rights up, open the identity; stop the helper at the end.
 
@@ -124,6 +131,10 @@ async def start(
                 "not_enrolled",
                 "this host is not enrolled; run: redflag-agent enroll --server URL --token-file FILE",
             )
+        # Read while root: the file need not be open to the account.
+        trust = trust_of(files, settings.ca, ca_text)
+        if account is not None:
+            hand_over(settings.net_dir, account)  # what was kept of it
         passed = {
             "REDFLAG_AGENT_STATE_DIR": str(settings.state_dir),
             "REDFLAG_AGENT_POLICY_FILE": str(settings.policy_file),
@@ -138,7 +149,7 @@ async def start(
             if account is not None:
                 drop_to(account)
             store = IdentityStore(files)
-            yield Parts(helper, store, store.agent_key(), token)
+            yield Parts(helper, store, store.agent_key(), token, trust, Contact(files, HostClock()))
         finally:
             await helper.stop()
             reading.cancel()
@@ -182,10 +193,14 @@ async def run(settings: AgentSettings, stop: asyncio.Event, helper_command: Sequ
         EnrolmentRefusedError: the token is refused.
         AgentError: the helper has ended, or a file is damaged.
     """
-    server = settings.need_server()
+    if not (settings.net_dir / IDENTITY_FILE).exists():
+        settings.need_server()  # said before anything is made
     async with start(settings, helper_command=helper_command) as parts, open_session() as session:
-        connection = Connection(session, server, parts.key, HostClock())
         identity = parts.store.load()
+        server = identity.server if settings.server is None and identity else settings.need_server()
+        connection = Connection(
+            session, server, parts.key, HostClock(), trust=parts.trust, contact=parts.contact
+        )
         try:
             if identity is None and parts.token is not None:
                 identity = await join(parts, connection, server, parts.token, stop)

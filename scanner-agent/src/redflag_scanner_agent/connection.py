@@ -6,15 +6,19 @@ read beyond its bound; a stale nonce costs one immediate second try and no more;
 """
 
 import secrets
+import ssl
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
 from redflag_ops.logging import get_logger
+from redflag_scanner_agent import tls_faults
 from redflag_scanner_agent.cadence import parse_retry_after
+from redflag_scanner_agent.contact import Contact
 from redflag_scanner_agent.errors import RequestRefusedByServerError, ServerUnreachableError
-from redflag_scanner_agent.no_answer import bad_certificate, no_answer
+from redflag_scanner_agent.no_answer import no_answer
+from redflag_scanner_agent.server_trust import ServerTrust
 from redflag_wire import base64_strict, limits, strict_json
 from redflag_wire.clock import Clock
 from redflag_wire.errors import JsonRefusedError
@@ -70,10 +74,23 @@ class Connection:
         origin: the gateway's public origin.
         key: the agent key.
         clock: for the informational time in signatures.
+        trust: whose certificates count; the system's authorities if not given.
+        contact: told of answers and faults, for `status`.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, origin: str, key: SigningKey, clock: Clock) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        origin: str,
+        key: SigningKey,
+        clock: Clock,
+        *,
+        trust: ServerTrust | None = None,
+        contact: Contact | None = None,
+    ) -> None:
         self._session = session
+        self._trust = trust or ServerTrust("this system's authorities")
+        self._contact = contact
         self._origin = origin
         self._key = key
         self._clock = clock
@@ -87,12 +104,23 @@ class Connection:
             RequestRefusedByServerError: a final refusal.
         """
         try:
-            return await self._once(call)
+            return await self._noted(call)
         except RequestRefusedByServerError as error:
             if error.status != _UNAUTHORIZED or error.code != "nonce_stale":
                 raise
         # The refusal carried the nonce that is current now.
-        return await self._once(call)
+        return await self._noted(call)
+
+    async def _noted(self, call: Call) -> dict[str, Any]:
+        try:
+            found = await self._once(call)
+        except ServerUnreachableError as error:
+            if self._contact is not None:
+                self._contact.failed(error.code, error.detail)
+            raise
+        if self._contact is not None:
+            self._contact.answered()
+        return found
 
     async def _once(self, call: Call) -> dict[str, Any]:
         url = f"{self._origin}{AGENT_PLANE_PREFIX}{call.path}"
@@ -105,14 +133,21 @@ class Connection:
                 headers=self._headers(call, url),
                 timeout=timeout,
                 allow_redirects=False,
+                ssl=self._trust.context if self._origin.startswith("https:") else True,
             ) as answer:
                 self._nonce = answer.headers.get("RF-Nonce", self._nonce)
                 data = await _read(answer)
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
         except aiohttp.ClientConnectorCertificateError as error:
-            raise ServerUnreachableError(
-                "certificate", bad_certificate(self._origin, error.certificate_error)
-            ) from None
+            code, why = tls_faults.certificate_code(error.certificate_error)
+            detail = await tls_faults.refused(self._origin, why, self._trust.where)
+            # The administrator may have put the right authority in place meanwhile; the next try uses it.
+            self._trust.refresh()
+            raise ServerUnreachableError(code, detail) from None
+        except aiohttp.ClientConnectorSSLError as error:
+            cause = error.os_error
+            code = tls_faults.handshake_code(cause) if isinstance(cause, ssl.SSLError) else "tls_handshake"
+            raise ServerUnreachableError(code, no_answer(self._origin, error)) from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ServerUnreachableError("no_answer", no_answer(self._origin, error)) from None
         return self._judge(status, data, retry_after)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from redflag_scanner_agent import facts
+from redflag_scanner_agent.contact import contact_lines, read_contact
 from redflag_scanner_agent.durable import DurableDirectory
 from redflag_scanner_agent.errors import AgentError, StateNotPermittedError
 from redflag_scanner_agent.helper import JOURNAL
@@ -101,12 +102,14 @@ def status(settings: AgentSettings) -> dict[str, Any]:
         "unconfirmed_reports": None,
         "open_commands": None,
         "last_command": None,
+        "contact": None,
     }
     try:
         if not settings.net_dir.exists():
             return found | {"enrolled": False}
         with DurableDirectory(settings.net_dir) as files:
             identity = IdentityStore(files).load()
+            found["contact"] = read_contact(files) or None
     except (PermissionError, StateNotPermittedError):
         return found  # another account's: what stands in it is not this one's to know
     found["enrolled"] = identity is not None
@@ -149,6 +152,7 @@ def status_text(found: dict[str, Any]) -> str:
     for name, label in (("agent", "agent id"), ("server", "server"), ("fleet", "fleet")):
         if found[name] is not None:
             lines.append(f"{label:<17} {found[name]}")
+    lines += contact_lines(found["contact"] or {})
     if found["open_commands"] is not None:
         lines.append(f"open commands     {found['open_commands']}")
         lines.append(f"unsent reports    {found['unconfirmed_reports']}")

@@ -57,13 +57,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"redflag-agent {agent_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     enroll = commands.add_parser("enroll", help="join an installation with an enrolment token")
-    enroll.add_argument("--server", help="the gateway's address (or REDFLAG_AGENT_SERVER)")
+    _where(enroll)
+    enroll.add_argument(
+        "--ca-text", help="such an authority itself, as the install line has it; kept by the agent"
+    )
     token = enroll.add_mutually_exclusive_group()
     token.add_argument("--token-file", type=Path, help="file with the token (or REDFLAG_AGENT_TOKEN_FILE)")
     token.add_argument(
         "--token", help="the token itself; other users of this host can see it while this runs"
     )
-    commands.add_parser("run", help="run the agent (joins first if there is a token file and no identity)")
+    _where(
+        commands.add_parser(
+            "run", help="run the agent (joins first if there is a token file and no identity)"
+        )
+    )
     for name, what in (
         ("scan", "fetch fresh package lists where allowed, and show what could be updated"),
         ("list-updates", "show what could be updated by the package lists at hand"),
@@ -72,6 +79,17 @@ def _parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=what)
         one.add_argument("--format", choices=("table", "json"), default="table")
     return parser
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--server", help="the gateway's address (or REDFLAG_AGENT_SERVER); http is for this very host only"
+    )
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        help="file of the authorities to trust instead of the system's (or REDFLAG_AGENT_CA)",
+    )
 
 
 def _say(message: str) -> None:
@@ -123,6 +141,8 @@ def _settings(options: argparse.Namespace) -> AgentSettings:
         except ValueError as error:
             raise ConfigurationError(f"--server: {error}") from None
         os.environ["REDFLAG_AGENT_SERVER"] = server
+    if getattr(options, "ca", None) is not None:
+        os.environ["REDFLAG_AGENT_CA"] = str(options.ca)
     if getattr(options, "token_file", None) is not None:
         os.environ["REDFLAG_AGENT_TOKEN_FILE"] = str(options.token_file)
     return load_settings(AgentSettings)
@@ -158,14 +178,17 @@ async def _enroll(settings: AgentSettings, options: argparse.Namespace, helper_c
         token = parse_token(read_secret(settings.token_file, "the token file"))
     else:
         raise ConfigurationError("enroll needs --token-file FILE or --token TOKEN")
-    async with agent.start(settings, token, helper_command) as parts, open_session() as session:
+    async with (
+        agent.start(settings, token, helper_command, options.ca_text) as parts,
+        open_session() as session,
+    ):
         known = parts.store.load()
         if known is not None:
             raise EnrolmentRefusedError(
                 "enrolled_already", f"this host is enrolled already as {known.agent} at {known.server}"
             )
         clock = HostClock()
-        connection = Connection(session, server, parts.key, clock)
+        connection = Connection(session, server, parts.key, clock, trust=parts.trust, contact=parts.contact)
         identity = await enrol(
             connection=connection,
             helper=parts.client,

@@ -19,12 +19,6 @@ def no_answer(origin: str, error: Exception) -> str:
     return f"{'nothing answers at' if never_reached else 'no answer from'} {origin}: {_why(error)}"
 
 
-def bad_certificate(origin: str, error: Exception) -> str:
-    """Return why the certificate shown at an origin is refused, on one line."""
-    text = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
-    return f"the certificate of {origin} is refused: {text}"
-
-
 def _why(error: Exception) -> str:
     cause: BaseException = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, socket.gaierror):

@@ -24,6 +24,7 @@ class AgentSettings(BaseSettings):
 
     Attributes:
         server: the gateway's public origin; https, or http to this very host only.
+        ca: file of the authorities that count for the server, instead of the system's; kept for later starts.
         state_dir: holds `net` (the network process's) and `helper` (the helper's).
         token_file: an enrolment token, used by `run` when the host has no identity.
         apt_config: an APT_CONFIG file of a private apt root, for tests; None for the host itself.
@@ -37,6 +38,7 @@ class AgentSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="REDFLAG_AGENT_", extra="ignore")
 
     server: str | None = None
+    ca: Path | None = None
     state_dir: Path = Path("/var/lib/redflag-agent")
     token_file: Path | None = None
     apt_config: Path | None = None
@@ -59,7 +61,7 @@ class AgentSettings(BaseSettings):
             # An error of this kind is shown as it stands, without pydantic's own words before it.
             raise PydanticCustomError("origin", "{reason}", {"reason": str(error)}) from None
 
-    @field_validator("state_dir", "token_file", "apt_config", "policy_file")
+    @field_validator("ca", "state_dir", "token_file", "apt_config", "policy_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         # The helper runs in another directory than whoever wrote the setting.

@@ -1,6 +1,5 @@
 import errno
 import socket
-import ssl
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +9,7 @@ import pytest
 from redflag_scanner_agent.connection import Call, Connection, open_session
 from redflag_scanner_agent.errors import ServerUnreachableError
 from redflag_scanner_agent.host_clock import HostClock
-from redflag_scanner_agent.no_answer import bad_certificate, no_answer
+from redflag_scanner_agent.no_answer import no_answer
 from redflag_wire.signing import SigningKey
 
 ORIGIN = "https://redflag.example.org"
@@ -39,14 +38,6 @@ KEY = cast("Any", SimpleNamespace(host="redflag.example.org", port=443, ssl=True
 )
 def test_fault_is_said_in_plain_words(error: Exception, text: str) -> None:
     assert no_answer(ORIGIN, error) == text
-
-
-def test_refused_certificate_is_said_in_plain_words() -> None:
-    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] (_ssl.c:992)")
-    error.verify_message = "self-signed certificate"
-    assert (
-        bad_certificate(ORIGIN, error) == f"the certificate of {ORIGIN} is refused: self-signed certificate"
-    )
 
 
 async def test_closed_port_is_connection_refused() -> None:
