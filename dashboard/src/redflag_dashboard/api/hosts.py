@@ -7,7 +7,7 @@ from redflag_dashboard.api import commanding, host_lookup
 from redflag_dashboard.capabilities import managers
 from redflag_dashboard.models.commands import Command
 from redflag_dashboard.models.common import HostPath, Page
-from redflag_dashboard.models.hosts import Fleet, Host, HostsQuery, ScanRequest
+from redflag_dashboard.models.hosts import HOST_SUBSYSTEMS, Fleet, Host, HostsQuery, ScanRequest
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
@@ -47,21 +47,20 @@ async def scan(call: Call[HostPath, Nothing, ScanRequest]) -> Answer:
     """Ask a host to look for updates."""
     host = await host_lookup.one_host(call.tx, call.path.host)
     known = managers(host.agent.capabilities)
-    if call.body.subsystem not in ("all", *known) and known:
+    if call.body.subsystem not in (*HOST_SUBSYSTEMS, *known) and known:
         raise ProblemError(
             ProblemCode.MANAGER_UNKNOWN,
             f"{host.agent.hostname} has no package manager {call.body.subsystem!r}; "
-            f"name one of: {', '.join(known)}, or all",
+            f"name one of: {', '.join((*known, *HOST_SUBSYSTEMS))}",
             extra={"managers": known},
         )
-    params = ScanParams(subsystem=call.body.subsystem, refresh=call.body.refresh)
+    params = ScanParams(subsystem=call.body.subsystem, refresh=call.body.refresh, full=call.body.full)
     command_id = await commanding.ask(
         call,
         agent=host.agent.id,
         verb=IntentVerb.SCAN,
         kind=CommandKind.SCAN,
         params=params,
-        dedupe_key=f"scan:{params.subsystem}",
     )
     return await commanding.accepted(call, command_id)
 

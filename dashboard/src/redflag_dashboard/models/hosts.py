@@ -1,7 +1,7 @@
 """Hosts and the fleet's figures."""
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -10,6 +10,9 @@ from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, Limit, Manager
 from redflag_dashboard.rest.route import Strict
 from redflag_store.queries.hosts import FleetFigures, HostRow
 from redflag_store.states import AgentState
+
+HOST_SUBSYSTEMS: Final = ("system", "storage", "all")
+"""What every host can be asked to look at, whatever package managers it has."""
 
 
 class HostsQuery(Strict):
@@ -84,8 +87,11 @@ class Host(BaseModel):
 class ScanRequest(Strict):
     """Look for updates now."""
 
-    subsystem: Manager = Field(default="all", description="A package manager, or `all`")
+    subsystem: Manager = Field(default="all", description="A package manager, `system`, `storage`, or `all`")
     refresh: bool = Field(default=True, description="Fetch fresh package lists first, where the host may")
+    full: bool = Field(
+        default=False, description="Send everything, whatever the server has confirmed already"
+    )
 
 
 class Fleet(BaseModel):
