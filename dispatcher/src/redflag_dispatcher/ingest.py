@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from redflag_broker_config.subjects import HEADER_AGENT, done_subject, shard_of
+from redflag_dispatcher.after_commands import write_after_commands
 from redflag_dispatcher.errors import ReportRefusedError
 from redflag_dispatcher.metrics import Metrics
 from redflag_dispatcher.package_writes import write_packages
@@ -209,6 +210,7 @@ class Ingest:
         self._tell_refused(refused, effects)
         await queries.store_reports(session, [_inbox(one, effects) for one in fresh])
         await queries.change_commands(session, list(effects.changes.values()))
+        await write_after_commands(session, effects.commands, effects.changes, now)
         await write_moves(session, effects.moves)
         await queries.store_facts(session, list(effects.facts.values()))
         await write_packages(session, effects.packages, at=now, new_id=self._new_id)

@@ -32,6 +32,7 @@ from redflag_dispatcher.errors import KeySetError
 from redflag_dispatcher.identifiers import Identifiers
 from redflag_dispatcher.ingest import Ingest
 from redflag_dispatcher.keys import KeyRing, check_keys, load_signing_keys, pinned_roots, walk_chain
+from redflag_dispatcher.live_settings import LiveSettings
 from redflag_dispatcher.metrics import Metrics
 from redflag_dispatcher.publisher import Publisher
 from redflag_dispatcher.pull import Puller
@@ -40,6 +41,7 @@ from redflag_dispatcher.reconcile import Reconciler
 from redflag_dispatcher.relay import OutboxLag, Relay
 from redflag_dispatcher.renewal import Renewals
 from redflag_dispatcher.retrying import TRANSIENT, backoff_s, keep, wait_for
+from redflag_dispatcher.schedule import ScheduleLag
 from redflag_dispatcher.seen import Deliveries, Presence
 from redflag_dispatcher.settings import Settings
 from redflag_dispatcher.signer import Signer
@@ -53,6 +55,7 @@ from redflag_ops.tasks import run_loops
 from redflag_store.engine import DatabaseUrlRefusedError, open_engine, sessions
 from redflag_store.listen import Listener
 from redflag_store.queries.keys import manifest_chain
+from redflag_store.queries.settings import SETTINGS_CHANNEL
 from redflag_wire.clock import Clock, SystemClock
 
 PROGRAM = "dispatcher"
@@ -227,7 +230,7 @@ class Dispatcher:
         stop: asyncio.Event,
     ) -> None:
         clock, new, metrics, wakes, fleet = self._clock, self._new_id, self._metrics, self._wakes, self._fleet
-        publisher, streams = Publisher(nc), Streams(nc)
+        publisher, streams, live = Publisher(nc), Streams(nc), LiveSettings(maker, clock)
         reports = Puller(nc, UP_STREAM, INGEST_REPORT, clock=clock)
         delivered = Puller(nc, UP_STREAM, INGEST_DELIVERED, clock=clock)
         self._pullers.extend((reports, delivered))
@@ -262,6 +265,7 @@ class Dispatcher:
         beacons = BeaconAnnouncer(nc, ring, fleet=fleet, clock=clock)
         deliveries = Deliveries(maker, delivered, metrics=metrics)
         lag = OutboxLag(maker, clock=clock, metrics=metrics)
+        schedule_lag = ScheduleLag(maker, clock=clock, metrics=metrics)
 
         def loop(
             name: str, step: Step, wake: asyncio.Event, idle_s: float
@@ -272,7 +276,7 @@ class Dispatcher:
             if await persist(what, first, self._readiness, stop) is None:
                 return
         loops = {
-            "requested": self._listen(stop),
+            "requested": self._listen(stop, live),
             "signer": loop("signer", signer.step, wakes.signer, POLL_S),
             "relay": loop("relay", relay.step, wakes.relay, RELAY_IDLE_S),
             "ingest": loop("ingest", ingest.step, wakes.timed, 0.1),
@@ -284,6 +288,7 @@ class Dispatcher:
             "beacon": loop("beacon", beacons.step, wakes.beacon, self._settings.dispatcher_beacon_s),
             "presence": loop("presence", presence.step, wakes.presence, PRESENCE_S),
             "lag": loop("lag", lag.step, wakes.timed, LAG_S),
+            "schedule-lag": loop("schedule-lag", schedule_lag.step, wakes.timed, LAG_S),
         }
         self._readiness.waiting = None
         _log.info("dispatcher.ready", manifest=ring.manifest.version)
@@ -292,15 +297,15 @@ class Dispatcher:
     async def _ensure_streams(self, nc: Client) -> None:
         await self._ensure(nc)
 
-    async def _listen(self, stop: asyncio.Event) -> None:
-        """Wake the signer on notices; without them it looks by itself."""
+    async def _listen(self, stop: asyncio.Event, live: LiveSettings) -> None:
+        """Wake the signer on notices, and read settings afresh; without notices both look by themselves."""
 
         def on_error(error: Exception) -> None:
             _log.warning("listen.fault", error=str(error) or type(error).__name__)
 
         async with Listener(
             self._database_url,
-            [REQUESTED_CHANNEL],
+            [REQUESTED_CHANNEL, SETTINGS_CHANNEL],
             poll_s=1.0,
             application_name="redflag-dispatcher-listen",
             on_error=on_error,
@@ -308,6 +313,8 @@ class Dispatcher:
             while not stop.is_set():
                 wake = await listener.wait()
                 if wake.notices or wake.lost:
+                    if wake.lost or any(one.channel == SETTINGS_CHANNEL for one in wake.notices):
+                        live.stale()
                     self._wakes.signer.set()
 
 

@@ -69,6 +69,15 @@ class Metrics:
         self.renewals = Counter(
             "redflag_renewals", "Renewals and confirmations, by outcome.", ("outcome",), registry=registry
         )
+        self.scheduler_looks = Counter(
+            "redflag_scheduler_looks", "Looks at due scans, by outcome.", ("outcome",), registry=registry
+        )
+        self.scheduler_due = Gauge(
+            "redflag_scheduler_due", "Scans that are due, counted up to a bound.", registry=registry
+        )
+        self.scheduler_lag = Gauge(
+            "redflag_scheduler_lag_seconds", "How late the scan is that is due longest.", registry=registry
+        )
         self.loop_faults = Counter(
             "redflag_loop_faults", "Passing faults of background loops.", ("loop",), registry=registry
         )

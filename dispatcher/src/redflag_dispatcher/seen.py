@@ -21,6 +21,7 @@ from redflag_dispatcher.metrics import Metrics
 from redflag_dispatcher.pull import ACK, Puller
 from redflag_ops.logging import get_logger
 from redflag_store.queries import ingest as queries
+from redflag_store.queries.schedule import wake_seen
 from redflag_wire.clock import Clock
 
 PRESENCE_MAX = 1_000_000  # agents between two writes
@@ -112,6 +113,7 @@ class Presence:
         batch = {agent: self._seen[agent] for agent in ids}
         async with self._sessions() as session, session.begin():
             await queries.note_presence(session, batch)
+            await wake_seen(session, batch)  # scans that wait for their host
         for agent, at in batch.items():
             if self._seen.get(agent) == at:
                 del self._seen[agent]
