@@ -5,6 +5,7 @@ from redflag_dashboard.models.common import Page
 from redflag_dashboard.models.history import HistoryLine, HistoryQuery
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route
+from redflag_store.queries.commands import CommandFilter
 from redflag_store.queries.history import list_history
 
 
@@ -14,7 +15,8 @@ async def history(call: Call[Nothing, HistoryQuery, Nothing]) -> Answer:
     after = cursor.decode(query.cursor, cursor.TIME_KEY)
     async with call.parts.sessions() as session:
         agent = await host_lookup.host_id(session, query.host)
-        page = await list_history(session, agent_id=agent, kind=query.kind, after=after, limit=query.limit)
+        wanted = CommandFilter(agent_id=agent, kind=query.kind)
+        page = await list_history(session, wanted, after=after, limit=query.limit)
     last = page.rows[-1].row.command if page.more else None
     return Answer(
         Page[HistoryLine](

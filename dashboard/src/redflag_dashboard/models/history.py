@@ -83,6 +83,7 @@ class HistoryLine(BaseModel):
                 code=command.code,
                 error=command.error,
                 duration_ms=duration_ms(command),
+                target_kind=done.row.target_kind,
             ),
             command_id=command.id,
             op=command.op,

@@ -1,7 +1,7 @@
 """What was done: commands that came to an end, each with the package changes it made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -41,19 +41,17 @@ class DonePage:
 
 
 async def list_history(
-    session: AsyncSession,
-    *,
-    agent_id: UUID | None,
-    kind: str | None,
-    after: tuple[datetime, UUID] | None,
-    limit: int,
+    session: AsyncSession, wanted: CommandFilter, *, after: tuple[datetime, UUID] | None, limit: int
 ) -> DonePage:
     """A page of operations that came to an end, newest first."""
-    wanted = CommandFilter(agent_id=agent_id, kind=kind, pending=False)
-    page = await list_commands(session, wanted, after=after, limit=limit)
-    changes = await _changes(session, [row.command.id for row in page.rows])
-    rows = [Done(row, *changes.get(row.command.id, ([], 0))) for row in page.rows]
-    return DonePage(rows, page.total, page.more)
+    page = await list_commands(session, replace(wanted, pending=False), after=after, limit=limit)
+    return DonePage(await with_changes(session, page.rows), page.total, page.more)
+
+
+async def with_changes(session: AsyncSession, rows: Sequence[CommandRow]) -> list[Done]:
+    """Commands with the package changes they made."""
+    changes = await _changes(session, [row.command.id for row in rows])
+    return [Done(row, *changes.get(row.command.id, ([], 0))) for row in rows]
 
 
 async def _changes(
