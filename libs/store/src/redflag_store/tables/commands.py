@@ -15,6 +15,7 @@ from redflag_store.command_states import END_STATES, ServerState
 from redflag_store.states import CommandSource
 from redflag_store.tables.columns import (
     Count,
+    Flag,
     JsonObject,
     MaybeBig,
     MaybeBytes,
@@ -38,18 +39,29 @@ class Command(SQLModel, table=True):
         one_of("state", ServerState),
         one_of("source", CommandSource),
         CheckConstraint("source = 'system' OR intent_id IS NOT NULL", name="manual_has_intent"),
+        # Only a cancel ends by the server's own hand, and what was never signed ends without bytes.
         CheckConstraint(
-            "state IN ('requested', 'cancelled') OR envelope IS NOT NULL", name="signed_has_envelope"
+            "envelope IS NOT NULL OR state IN ('requested', 'cancelled', 'expired') "
+            "OR (kind = 'cancel' AND state IN ('succeeded', 'failed'))",
+            name="signed_has_envelope",
         ),
         UniqueConstraint("agent_id", "seq"),
         Index("uq_command_dedupe", "agent_id", "dedupe_key", unique=True, postgresql_where=text(PENDING_SQL)),
         Index("ix_command_pending", "agent_id", "state", postgresql_where=text(PENDING_SQL)),
-        Index("ix_command_requested", "id", postgresql_where=text("state = 'requested'")),
+        Index("ix_command_requested", "kind", "id", postgresql_where=text("state = 'requested'")),
         Index("ix_command_exp", "exp", postgresql_where=text(PENDING_SQL)),
         Index("ix_command_recent", text("requested_at DESC"), text("id DESC")),
         Index("ix_command_agent_recent", "agent_id", text("requested_at DESC"), text("id DESC")),
         Index("ix_command_op", "op", postgresql_where=text("op IS NOT NULL")),
-        Index("ix_command_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
+        Index("uq_command_retry_of", "retry_of", unique=True, postgresql_where=text("retry_of IS NOT NULL")),
+        Index("ix_command_prev", "prev", postgresql_where=text("prev IS NOT NULL")),
+        Index("ix_command_begun", "started_at", postgresql_where=text("state IN ('running', 'cancelling')")),
+        Index(
+            "ix_command_handed_out",
+            "last_delivery_at",
+            postgresql_where=text("state = 'queued' AND last_delivery_at IS NOT NULL"),
+        ),
+        Index("ix_command_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     )
 
     id: UUID = Field(primary_key=True)
@@ -67,6 +79,7 @@ class Command(SQLModel, table=True):
     )
     intent_id: UUID | None = Field(default=None, foreign_key="intent.id", index=True)
     retry_of: UUID | None = Field(default=None, foreign_key="command.id")
+    retry_depth: Count = 0  # how many retries lead here
     prev: UUID | None = Field(default=None, foreign_key="command.id")  # the expired one this replaces
     dedupe_key: MaybeStr = None  # at most one pending command of this key per agent; null: no limit
     seq: MaybeBig = None  # docs/protocol.md 3
@@ -83,7 +96,9 @@ class Command(SQLModel, table=True):
     agent_finished_at: MaybeTime = None
     nbf: MaybeTime = None
     exp: MaybeTime = None
+    max_runtime_s: int | None = None  # seconds the host may let it run, as signed
     deliveries: Count = 0
+    last_delivery_at: MaybeTime = None
     code: MaybeStr = None  # short snake_case reason of a refusal or failure
     error: MaybeStr = None
     plan_digest: MaybeStr = None
@@ -116,7 +131,7 @@ class Outbox(SQLModel, table=True):
     __tablename__: ClassVar[str] = "outbox"
     __table_args__ = (
         CheckConstraint("n >= 1", name="n"),
-        Index("ix_outbox_due", "due_at", postgresql_where=text("published_at IS NULL")),
+        Index("ix_outbox_due", text("urgent DESC"), "due_at", postgresql_where=text("published_at IS NULL")),
         Index("ix_outbox_published", "published_at", postgresql_where=text("published_at IS NOT NULL")),
     )
 
@@ -124,6 +139,7 @@ class Outbox(SQLModel, table=True):
     agent_id: UUID = Field(foreign_key="agent.id", index=True)
     shard: int
     n: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})  # publish number
+    urgent: Flag = False  # goes out before what is not
     due_at: Time
     claimed_until: MaybeTime = None
     published_at: MaybeTime = None
