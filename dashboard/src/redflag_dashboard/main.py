@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from redflag_dashboard.api.tokens import install_authority
 from redflag_dashboard.app import build_app
 from redflag_dashboard.changes import Changes
 from redflag_dashboard.metrics import Metrics
@@ -28,6 +29,7 @@ from redflag_ops.logging import configure, get_logger
 from redflag_ops.ops_server import OpsServer
 from redflag_ops.settings import load_settings, parse_listen, read_secret
 from redflag_ops.tasks import run_loops
+from redflag_ops.tls import check_listener, tls_of
 from redflag_store.engine import DatabaseUrlRefusedError, open_engine, sessions
 from redflag_store.listen import Listener, Wake
 from redflag_store.queries.command_moves import CHANGE_CHANNEL
@@ -96,6 +98,14 @@ async def _database_reason(engine: AsyncEngine) -> str | None:
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     log = get_logger()
     listen = _address(settings.dashboard_listen, "REDFLAG_DASHBOARD_LISTEN")
+    tls = tls_of(
+        settings.dashboard_tls_cert,
+        settings.dashboard_tls_key,
+        setting="REDFLAG_DASHBOARD_TLS",
+        now=SystemClock().now,
+    )
+    check_listener(listen[0], tls, behind_proxy=settings.dashboard_behind_proxy, setting="REDFLAG_DASHBOARD")
+    install_authority(settings.gateway_ca_file)
     ops_listen = _address(settings.ops_listen, "REDFLAG_OPS_LISTEN")
     token = None if settings.ops_token_file is None else read_secret(settings.ops_token_file, "ops token")
     key = _intent_key(settings)
@@ -128,6 +138,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         changes=changes,
         metrics=metrics,
         version=release,
+        gateway_ca_file=settings.gateway_ca_file,
     )
 
     async def readiness() -> dict[str, str | None]:
@@ -143,10 +154,14 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(ops.stop)
         await app_runner.setup()
         stack.push_async_callback(app_runner.cleanup)
-        site = web.TCPSite(app_runner, *listen)
+        site = web.TCPSite(app_runner, *listen, ssl_context=None if tls is None else tls.context)
         await _bound(site.start(), "REDFLAG_DASHBOARD_LISTEN")
         log.info("dashboard.started", listen=[str(one) for one in app_runner.addresses], ops=ops_url)
-        await run_loops(stop, {"listen": _listen(changes, metrics, listener, stop)})
+        loops = {"listen": _listen(changes, metrics, listener, stop)}
+        if tls is not None:
+            tls.watch_metrics(registry, PROGRAM)
+            loops["certificate"] = tls.watch(stop)
+        await run_loops(stop, loops)
         changes.close()
     log.info("dashboard.stopped")
 

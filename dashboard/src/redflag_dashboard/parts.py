@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -23,6 +24,7 @@ class Parts:
         intent_key: signs what operators ask for (docs/protocol.md 6).
         fleet: this installation.
         gateway_origin: where hosts reach the gateway, for the line that installs an agent.
+        gateway_ca_file: authority that hosts need for it, for the same line; None where they know it.
         changes: tells waiting requests that a command moved.
         metrics: counters of this program.
         version: of this program.
@@ -37,3 +39,4 @@ class Parts:
     changes: Changes
     metrics: Metrics
     version: str
+    gateway_ca_file: Path | None = None

@@ -13,7 +13,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from redflag.up.data_dir import default_data_dir
-from redflag.up.options import Options
+from redflag.up.options import Options, ServingOptions
 from redflag.up.reporter import LogFormat
 
 EXIT_FAILED = 1
@@ -37,10 +37,20 @@ def up(
     log_format: LogFormat = LogFormat.CONSOLE,
     api_port: int | None = None,
     gateway_port: int | None = None,
+    listen: str | None = None,
+    api_listen: str | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    tls_ca: Path | None = None,
+    public_url: str | None = None,
+    behind_proxy: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Run all of RedFlag on this machine until Ctrl-C.
 
     PostgreSQL and NATS are started too, unless REDFLAG_DATABASE_URL or REDFLAG_NATS_URL name others.
+
+    Everything listens on this machine alone until --listen says otherwise. --listen and the options below it are
+    kept for later starts; giving any of them replaces all that were kept.
 
     Parameters
     ----------
@@ -57,6 +67,20 @@ def up(
         Port of the API; kept for later starts. 7481 if never given, 0 takes a free one.
     gateway_port
         Port for agents; kept for later starts. 7480 if never given, 0 takes a free one.
+    listen
+        ADDRESS[:PORT] where agents of other hosts get in, for example 0.0.0.0; needs TLS.
+    api_listen
+        ADDRESS[:PORT] where the API is reached from elsewhere; needs TLS. Without it: this machine alone.
+    tls_cert
+        File with the certificate and the chain above it (PEM). It may be replaced while RedFlag runs.
+    tls_key
+        File with its key, without a password (PEM).
+    tls_ca
+        File with the authority that signed it (PEM), where hosts do not know it anyway.
+    public_url
+        The address that hosts write: https://NAME[:PORT]. Default: the first name of the certificate.
+    behind_proxy
+        A proxy in front ends TLS, and nobody else reaches the addresses listened on; needs --public-url.
     """
     from redflag.up.run import run_up  # noqa: PLC0415 - see the module's docstring
 
@@ -68,8 +92,22 @@ def up(
             log_format=log_format,
             api_port=api_port,
             gateway_port=gateway_port,
+            serving=ServingOptions(
+                listen=listen,
+                api_listen=api_listen,
+                tls_cert=_absolute(tls_cert),
+                tls_key=_absolute(tls_key),
+                tls_ca=_absolute(tls_ca),
+                public_url=public_url,
+                behind_proxy=behind_proxy,
+            ),
         )
     )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    # Kept for later starts, which may be made from another directory.
+    return None if path is None else path.absolute()
 
 
 def main() -> None:

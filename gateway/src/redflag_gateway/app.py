@@ -39,6 +39,7 @@ from redflag_gateway.telling import Telling
 from redflag_gateway.tokens import Tokens
 from redflag_ops.errors import ConfigurationError
 from redflag_ops.settings import parse_listen, read_secret
+from redflag_ops.tls import check_listener, tls_of
 from redflag_wire.clock import Clock
 
 SHUTDOWN_GRACE_S = 2.0  # for requests under way
@@ -66,6 +67,13 @@ class Gateway:
             read_seed(settings.gateway_nats_seed_file)
         except CredentialsError as error:
             raise ConfigurationError(f"REDFLAG_GATEWAY_NATS_SEED_FILE: {error}") from None
+        host, _port = parse_listen(settings.gateway_listen)
+        self.tls = tls_of(
+            settings.gateway_tls_cert, settings.gateway_tls_key, setting="REDFLAG_GATEWAY_TLS", now=clock.now
+        )
+        check_listener(host, self.tls, behind_proxy=settings.gateway_behind_proxy, setting="REDFLAG_GATEWAY")
+        if self.tls is not None:
+            self.tls.watch_metrics(registry, "gateway")
         key = SharedKey.from_hex(read_secret(settings.gateway_hmac_file, "REDFLAG_GATEWAY_HMAC_FILE"))
         metrics = Metrics(registry)
         self.broker = Broker(settings.nats_url, settings.gateway_nats_seed_file, metrics)
@@ -154,17 +162,21 @@ class Gateway:
         await runner.setup()
         host, port = parse_listen(self._settings.gateway_listen)
         try:
-            await web.TCPSite(runner, host, port, backlog=1024).start()
+            await web.TCPSite(
+                runner, host, port, backlog=1024, ssl_context=None if self.tls is None else self.tls.context
+            ).start()
         except OSError as error:
             await runner.cleanup()
             raise ConfigurationError(f"REDFLAG_GATEWAY_LISTEN: {error.strerror or error}") from None
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        return runner, f"http://{shown}:{bound[1]}"
+        return runner, f"{'http' if self.tls is None else 'https'}://{shown}:{bound[1]}"
 
     def loops(self, stop: asyncio.Event) -> dict[str, Coroutine[object, object, None]]:
         """Return the background loops; each ends when ``stop`` is set."""
+        watch = {} if self.tls is None else {"certificate": self.tls.watch(stop)}
         return {
+            **watch,
             "broker": self.broker.run(stop),
             "status": self._status_watch.run(stop),
             "beacon": self._beacon_watch.run(stop),

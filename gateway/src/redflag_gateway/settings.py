@@ -51,13 +51,25 @@ class Settings(BaseSettings):
         gateway_hmac_file: the key all gateways share, in hexadecimal, at least 32 bytes.
         root_fingerprint: fingerprint of the first manifest's root set, in hexadecimal.
         fleet: this installation's id.
+        gateway_tls_cert: certificate and chain (PEM); with `gateway_tls_key` the gateway speaks TLS.
+        gateway_tls_key: its key (PEM), without a password.
+        gateway_behind_proxy: a proxy in front ends TLS, and nobody else reaches the listener: plain http is served
+            beyond loopback, the proxy's own address has no bound, and a peer is named by the last entry of
+            X-Forwarded-For, which the proxy writes.
+        gateway_connections_max: connections at a time; by default what the limit on open files leaves.
+        gateway_unproven_per_address: connections of one address (IPv6: one /64) that have not shown a valid
+            signature yet; 32 by default, and without bound for loopback; a number given holds for every address.
+        gateway_agent_rate: signed requests per second one agent may make for ever.
+        gateway_agent_burst: and at once.
         gateway_next_poll_s: seconds after which an agent in normal mode polls again.
         ops_listen: host:port of probes and metrics.
         ops_token_file: bearer token for metrics, if any.
         log_format: json for machines, console for people.
     """
 
-    model_config = SettingsConfigDict(env_prefix="REDFLAG_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="REDFLAG_", extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     gateway_listen: Annotated[str, AfterValidator(_address)]
     gateway_origin: Annotated[str, AfterValidator(_origin)]
@@ -66,6 +78,13 @@ class Settings(BaseSettings):
     gateway_hmac_file: Path
     root_fingerprint: Annotated[str, AfterValidator(_fingerprint)]
     fleet: str = Field(min_length=1, max_length=64)
+    gateway_tls_cert: Path | None = None
+    gateway_tls_key: Path | None = None
+    gateway_behind_proxy: bool = False
+    gateway_connections_max: int | None = Field(default=None, ge=1, le=1_000_000)
+    gateway_unproven_per_address: int | None = Field(default=None, ge=1, le=1_000_000)
+    gateway_agent_rate: float = Field(default=5.0, gt=0, le=10_000)
+    gateway_agent_burst: int = Field(default=60, ge=1, le=100_000)
     gateway_next_poll_s: int = Field(default=300, ge=NEXT_POLL_MIN_S, le=NEXT_POLL_MAX_S)
     ops_listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:0"
     ops_token_file: Path | None = None

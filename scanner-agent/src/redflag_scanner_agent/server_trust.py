@@ -77,7 +77,7 @@ def trust_of(files: DurableDirectory, ca: Path | None, ca_text: str | None = Non
     Args:
         files: the network process's own directory.
         ca: file of authorities in PEM form; None for the one given before.
-        ca_text: one authority as base64 of its DER form, as the install line has it.
+        ca_text: authorities as base64 of their DER form, joined with commas, as the install line has them.
 
     Raises:
         ConfigurationError: what was given cannot be used.
@@ -126,8 +126,10 @@ def _context(pem: bytes, where: str) -> ssl.SSLContext:
 
 def _pem_of(text: str) -> bytes:
     try:
-        der = base64.b64decode(text.strip(), validate=True) if len(text) <= CA_TEXT_MAX_CHARS else b""
-        read_certificate(der)
+        parts = text.strip().split(",") if len(text) <= CA_TEXT_MAX_CHARS else [""]
+        ders = [base64.b64decode(part, validate=True) for part in parts]
+        for der in ders:
+            read_certificate(der)
     except (binascii.Error, CertificateUnreadableError):
         raise ConfigurationError("--ca-text is no certificate; copy the install line whole") from None
-    return ssl.DER_cert_to_PEM_cert(der).encode()
+    return "".join(ssl.DER_cert_to_PEM_cert(der) for der in ders).encode()

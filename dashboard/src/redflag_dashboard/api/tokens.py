@@ -1,7 +1,9 @@
 """Enrolment tokens: listing and making them (docs/protocol.md 8.1)."""
 
+import base64
 import shlex
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,6 +13,8 @@ from redflag_dashboard.models.tokens import NewToken, Token, TokenRequest, Token
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
+from redflag_ops.certificate import CERTIFICATE_MAX_BYTES, pem_blocks
+from redflag_ops.errors import ConfigurationError
 from redflag_store.queries.keys import manifest_chain
 from redflag_store.queries.tokens import insert_token, list_tokens
 from redflag_store.tables import EnrollmentToken
@@ -70,18 +74,39 @@ async def create(call: Call[Nothing, Nothing, TokenRequest]) -> Answer:
     await insert_token(call.tx, row)
     shown = Token.of(row, now).model_dump()
     text = token.to_text()
+    authority = install_authority(call.parts.gateway_ca_file)
+    line = install_line(call.parts.gateway_origin, text, authority)
     return Answer(
-        NewToken(
-            **shown, token=text, install=install_line(call.parts.gateway_origin, text), intent_id=intent.id
-        ),
+        NewToken(**shown, token=text, install=line, intent_id=intent.id),
         status=201,
         remembered=NewToken(**shown, token=None, install=None, intent_id=intent.id),
     )
 
 
-def install_line(gateway_origin: str, token: str) -> str:
-    """The line that lets a host in, safe to paste into a shell."""
-    return shlex.join(["redflag-agent", "enroll", "--server", gateway_origin, "--token", token])
+def install_line(gateway_origin: str, token: str, authority: str | None = None) -> str:
+    """The line that lets a host in, safe to paste into a shell; it needs no other file on the host."""
+    trusted = [] if authority is None else ["--ca-text", authority]
+    return shlex.join(["redflag-agent", "enroll", "--server", gateway_origin, *trusted, "--token", token])
+
+
+def install_authority(file: Path | None) -> str | None:
+    """The authority hosts need, as the line has it: base64 of each certificate, joined with commas.
+
+    Read anew for every line, so that one made after the authority was replaced names the new one.
+
+    Raises:
+        ConfigurationError: the file cannot be read or holds no certificate.
+    """
+    if file is None:
+        return None
+    try:
+        with file.open("rb") as stream:
+            blocks = pem_blocks(stream.read(CERTIFICATE_MAX_BYTES).decode("ascii", "replace"))
+    except OSError as error:
+        raise ConfigurationError(f"REDFLAG_GATEWAY_CA_FILE: cannot read {file}: {error.strerror}") from None
+    if not blocks:
+        raise ConfigurationError(f"REDFLAG_GATEWAY_CA_FILE: {file} holds no certificate in PEM form")
+    return ",".join(base64.b64encode(block).decode() for block in blocks)
 
 
 async def _root_fingerprint(session: AsyncSession) -> bytes:

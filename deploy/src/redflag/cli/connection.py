@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -22,12 +23,13 @@ from yarl import URL
 
 from redflag.cli.api_values import Json, host_named, query_texts
 from redflag.cli.find_server import Server
-from redflag.cli.problems import ApiProblemError, ServerUnreachableError
+from redflag.cli.problems import ApiProblemError, ServerUnreachableError, UsageRefusedError
 
 PREFIX: Final = "/api/v1"
 DEADLINE_S: Final = 30.0  # for one answer, beyond the time the server was asked to wait
 CONNECT_S: Final = 5.0
 ANSWER_MAX_BYTES: Final = 64 * 1024 * 1024
+CA_MAX_BYTES: Final = 1024 * 1024
 PAGE: Final = 500  # rows asked for at once
 
 
@@ -36,6 +38,9 @@ class Api:
 
     Args:
         server: where, and with which key.
+
+    Raises:
+        UsageRefusedError: its authority's file is not usable.
     """
 
     def __init__(self, server: Server) -> None:
@@ -45,6 +50,7 @@ class Api:
             headers={"Authorization": f"Bearer {server.key}", "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(ssl=_trust(server.ca)),
         )
 
     async def __aenter__(self) -> Self:
@@ -168,6 +174,26 @@ class Api:
 
     def _unreachable(self, what: str) -> ServerUnreachableError:
         return ServerUnreachableError(*self._words(what))
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext | bool:
+    """Return what verifies the server; there is nothing that turns the verification off.
+
+    Raises:
+        UsageRefusedError: the file of the authority is not usable.
+    """
+    if ca is None:
+        return True
+    try:
+        with ca.open("rb") as file:
+            text = file.read(CA_MAX_BYTES).decode("ascii", "replace")
+        context = ssl.create_default_context(cadata=text)
+    except OSError as error:
+        raise UsageRefusedError(f"--ca: cannot read {ca}: {os.strerror(error.errno or 0)}") from None
+    except ValueError:
+        raise UsageRefusedError(f"--ca: {ca} holds no certificate in PEM form") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 class _BrokenError(ServerUnreachableError):

@@ -33,12 +33,14 @@ class Server:
         key: the API key.
         found: where the address comes from, for a person.
         data: the data directory of the `redflag up` that serves it; None for one named by its address.
+        ca: file of the authority that vouches for it; None for the system's.
     """
 
     api_url: str
     key: str = field(repr=False)
     found: str
     data: DataDir | None = None
+    ca: Path | None = None
 
 
 def find_data_dir(asked: Path | None) -> DataDir:
@@ -65,12 +67,13 @@ def find_server(common: Common, environment: Mapping[str, str]) -> Server:
     key = _named_key(common, environment)
     if url is None:
         data = find_data_dir(common.data)
-        url, beside = _read_cli_file(data)
+        url, beside, ca = _read_cli_file(data)
         key = key or _read_key(beside)
-        return Server(check_url(url), key, str(data.cli_file), data)
+        return Server(check_url(url), key, str(data.cli_file), data, common.ca or ca)
     if key is None:
         raise UsageRefusedError(f"no API key for {url}", [_KEY_HINT])
-    return Server(url, key, found)
+    named_ca = environment.get("REDFLAG_API_CA")
+    return Server(url, key, found, ca=common.ca or (Path(named_ca) if named_ca else None))
 
 
 def check_url(text: str) -> str:
@@ -128,11 +131,12 @@ def _named_key(common: Common, environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def _read_cli_file(data: DataDir) -> tuple[str, Path]:
+def _read_cli_file(data: DataDir) -> tuple[str, Path, Path | None]:
     path = data.cli_file
     try:
         found = json.loads(_read(path, CLI_FILE_MAX_BYTES))
-        return str(found["api_url"]), Path(found["admin_key_file"])
+        ca = found.get("ca_file")
+        return str(found["api_url"]), Path(found["admin_key_file"]), None if ca is None else Path(ca)
     except FileNotFoundError:
         raise ServerUnreachableError(
             f"there is no {path}: RedFlag was not started there", _start_hints(data)
@@ -145,7 +149,7 @@ def _read_cli_file(data: DataDir) -> tuple[str, Path]:
                 "or name the server with --api-url and --api-key-file",
             ],
         ) from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageRefusedError(f"{path} cannot be read", ["`redflag up` writes it anew"]) from None
 
 

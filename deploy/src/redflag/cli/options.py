@@ -51,6 +51,7 @@ class Common:
         data: data directory of the `redflag up` on this machine.
         api_url: address of the API; plain http only to this machine.
         api_key_file: file with the API key.
+        ca: file of the authority that vouches for the API's certificate.
         format: table for people; json for scripts.
     """
 
@@ -67,6 +68,10 @@ class Common:
         Parameter(help="File with the API key, also REDFLAG_API_KEY_FILE; or the key in REDFLAG_API_KEY."),
     ] = None
     format: Annotated[Format, Parameter(help="table for people, json for scripts.")] = Format.TABLE
+    ca: Annotated[
+        Path | None,
+        Parameter(help="File with the authority of the API's certificate (PEM), also REDFLAG_API_CA."),
+    ] = None
 
 
 @Parameter(name="*", group=_WAITING)

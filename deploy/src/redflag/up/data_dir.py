@@ -94,6 +94,11 @@ class DataDir:
         return self.root / "cli.json"
 
     @property
+    def serving_file(self) -> Path:
+        """Addresses and certificate of the last start that was told of them."""
+        return self.root / "serving.json"
+
+    @property
     def postgres(self) -> Path:
         """PostgreSQL's own directory."""
         return self.root / "postgres"

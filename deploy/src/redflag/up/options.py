@@ -30,6 +30,19 @@ _INHERITED = (
 
 
 @dataclass(frozen=True)
+class ServingOptions:
+    """How others reach RedFlag; see `redflag.up.serving`."""
+
+    listen: str | None = None
+    api_listen: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    public_url: str | None = None
+    behind_proxy: bool = False
+
+
+@dataclass(frozen=True)
 class Options:
     """The options of the command line."""
 
@@ -39,6 +52,7 @@ class Options:
     log_format: LogFormat = LogFormat.CONSOLE
     api_port: int | None = None
     gateway_port: int | None = None
+    serving: ServingOptions = ServingOptions()
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,21 @@ API = "api"
 GATEWAY = "gateway"
 
 
-def is_free(port: int) -> bool:
-    """Tell whether a port of loopback can be listened on; port 0 always can.
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Tell whether a port can be listened on; port 0 always can.
+
+    Args:
+        port: the port.
+        host: an address of this machine.
 
     Raises:
         OSError: for another reason than the port being taken, for example no right to a low one.
     """
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         # As servers do: a connection of the last run that is still winding down takes nothing away.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
@@ -67,7 +71,16 @@ class PortBook:
         self._choose = choose
         self.chosen: dict[str, int] = {}
 
-    def outer(self, part: str, what: str, option: str, asked: int | None, default: int) -> int:
+    def outer(
+        self,
+        part: str,
+        what: str,
+        option: str,
+        asked: int | None,
+        default: int,
+        *,
+        free: Callable[[int], bool] | None = None,
+    ) -> int:
         """Return the port of a part that others know.
 
         Args:
@@ -76,6 +89,7 @@ class PortBook:
             option: the option that sets it.
             asked: what the option said; None when not given, 0 for the last run's, else any free one.
             default: for the first run without the option.
+            free: tells whether a port is free where this part listens; loopback if not given.
 
         Raises:
             PortTakenError: it is in use.
@@ -90,12 +104,12 @@ class PortBook:
         else:
             port = self._fresh() if asked == 0 else default
         try:
-            free = port not in self.chosen.values() and self._free(port)
+            free_now = port not in self.chosen.values() and (free or self._free)(port)
         except OSError as error:
             raise SettingError(
                 f"port {port} for the {what} cannot be used: {error.strerror}; choose another with {option} PORT"
             ) from error
-        if not free:
+        if not free_now:
             raise PortTakenError(port, what, option)
         self.chosen[part] = port
         return port

@@ -17,6 +17,7 @@ from redflag.up.leftovers import end_leftovers, mark
 from redflag.up.options import child_environment
 from redflag.up.ports import LOOPBACK
 from redflag.up.readiness import ask_http
+from redflag.up.serving import Address, Serving
 from redflag.up.supervisor import Program
 from redflag_wire.payload_types import KeyUse
 
@@ -38,16 +39,17 @@ class Wiring:
     gateway_seed_file: Path
     dispatcher_seed_file: Path
     gateway_hmac_file: Path
+    serving: Serving
 
     @property
     def gateway_url(self) -> str:
         """The gateway's address for agents."""
-        return f"http://{LOOPBACK}:{self.ports['gateway']}"
+        return self.serving.gateway_url(self.ports["gateway"])
 
     @property
     def api_url(self) -> str:
-        """The API's address for operators."""
-        return f"http://{LOOPBACK}:{self.ports['api']}"
+        """The API's address for operators on this machine."""
+        return self.serving.api_url(self.ports["api"])
 
     def ops_url(self, name: str) -> str:
         """The address of a program's probes and metrics."""
@@ -74,7 +76,8 @@ def gateway(wiring: Wiring) -> Program:
         wiring,
         "gateway",
         {
-            "REDFLAG_GATEWAY_LISTEN": f"{LOOPBACK}:{wiring.ports['gateway']}",
+            "REDFLAG_GATEWAY_LISTEN": _listen(wiring.serving.gateway, wiring.ports["gateway"]),
+            **_tls(wiring.serving, "GATEWAY", wanted=True),
             "REDFLAG_GATEWAY_ORIGIN": wiring.gateway_url,
             "REDFLAG_NATS_URL": wiring.nats_url,
             "REDFLAG_GATEWAY_NATS_SEED_FILE": str(wiring.gateway_seed_file),
@@ -90,10 +93,12 @@ def dashboard(wiring: Wiring) -> Program:
         wiring,
         "dashboard",
         {
-            "REDFLAG_DASHBOARD_LISTEN": f"{LOOPBACK}:{wiring.ports['api']}",
+            "REDFLAG_DASHBOARD_LISTEN": _listen(wiring.serving.api, wiring.ports["api"]),
+            **_tls(wiring.serving, "DASHBOARD", wanted=wiring.serving.api_has_tls),
             "REDFLAG_DASHBOARD_DATABASE_URL": wiring.dashboard_database_url,
             "REDFLAG_INTENT_KEY_FILE": str(key_file(wiring.keys.keys_dir, KeyUse.INTENT)),
             "REDFLAG_GATEWAY_ORIGIN": wiring.gateway_url,
+            "REDFLAG_GATEWAY_CA_FILE": str(wiring.serving.ca or ""),
         },
     )
 
@@ -111,6 +116,8 @@ def agent(wiring: Wiring, token_file: Path | None, enrolled: Callable[[], Awaita
         "REDFLAG_AGENT_STATE_DIR": str(wiring.data.agent),
         "REDFLAG_AGENT_FAST": "1",
     }
+    if wiring.serving.ca is not None:
+        settings["REDFLAG_AGENT_CA"] = str(wiring.serving.ca)
     if token_file is not None:
         settings["REDFLAG_AGENT_TOKEN_FILE"] = str(token_file)
 
@@ -129,6 +136,19 @@ def agent(wiring: Wiring, token_file: Path | None, enrolled: Callable[[], Awaita
         ready_deadline_s=AGENT_READY_DEADLINE_S,
         stop_grace_s=AGENT_STOP_GRACE_S,
     )
+
+
+def _listen(address: Address, port: int) -> str:
+    return f"[{address.host}]:{port}" if ":" in address.host else f"{address.host}:{port}"
+
+
+def _tls(serving: Serving, program: str, *, wanted: bool) -> dict[str, str]:
+    # All three are always said: what stands in our own environment must not decide about one program alone.
+    return {
+        f"REDFLAG_{program}_TLS_CERT": str(serving.cert) if wanted and serving.cert else "",
+        f"REDFLAG_{program}_TLS_KEY": str(serving.key) if wanted and serving.key else "",
+        f"REDFLAG_{program}_BEHIND_PROXY": "1" if serving.behind_proxy else "0",
+    }
 
 
 def _server(wiring: Wiring, name: str, settings: Mapping[str, str]) -> Program:

@@ -26,10 +26,11 @@ from redflag.up.errors import StepFailedError, UpError
 from redflag.up.health import HealthWatch
 from redflag.up.local_agent import LocalAgent
 from redflag.up.options import External, Options
-from redflag.up.ports import API, DEFAULT_API_PORT, DEFAULT_GATEWAY_PORT, GATEWAY, LOOPBACK, PortBook
+from redflag.up.ports import API, DEFAULT_API_PORT, DEFAULT_GATEWAY_PORT, GATEWAY, LOOPBACK, PortBook, is_free
 from redflag.up.readiness import ask_http
 from redflag.up.ready_file import Summary
 from redflag.up.reporter import Reporter
+from redflag.up.serving import Address, Serving, keep, serving_of, settle
 from redflag.up.state import StateFile
 from redflag.up.supervisor import Program, Supervisor
 from redflag_broker_config.connect import connect
@@ -95,6 +96,7 @@ class Startup:
         self._random = random
         self._credentials = Credentials(data.secrets, random)
         self._ports: dict[str, int] = {}
+        self._serving = Serving(Address(LOOPBACK), Address(LOOPBACK))
         self._wiring: programs.Wiring | None = None
 
     async def run(self) -> None:
@@ -103,6 +105,7 @@ class Startup:
         Raises:
             UpError: something cannot be started.
         """
+        self._choose_addresses()
         self._choose_ports()
         databases = await self._database()
         registrar = Registrar(databases.owner, self._clock)
@@ -149,11 +152,34 @@ class Startup:
             {name: functools.partial(ask_http, f"{url}/readyz") for name, url in urls.items()}, self._reporter
         )
 
+    def _choose_addresses(self) -> None:
+        chosen = settle(self._options.serving, self._data.serving_file)
+        self._serving = serving_of(chosen, self._clock.now)
+        try:
+            keep(chosen, self._data.serving_file)
+        except OSError as error:
+            raise StepFailedError("Addresses", f"{self._data.serving_file}: {error.strerror}") from error
+
     def _choose_ports(self) -> None:
         book = PortBook(self._state.state.ports)
         options = self._options
-        book.outer(API, "API", "--api-port", options.api_port, DEFAULT_API_PORT)
-        book.outer(GATEWAY, "gateway", "--gateway-port", options.gateway_port, DEFAULT_GATEWAY_PORT)
+        api, gateway = self._serving.api, self._serving.gateway
+        book.outer(
+            API,
+            "API",
+            "--api-port",
+            options.api_port if api.port is None else api.port,
+            DEFAULT_API_PORT,
+            free=functools.partial(is_free, host=api.host),
+        )
+        book.outer(
+            GATEWAY,
+            "gateway",
+            "--gateway-port",
+            options.gateway_port if gateway.port is None else gateway.port,
+            DEFAULT_GATEWAY_PORT,
+            free=functools.partial(is_free, host=gateway.host),
+        )
         for part in _INNER:
             book.inner(part)
         self._ports = book.chosen
@@ -206,6 +232,7 @@ class Startup:
             gateway_seed_file=gateway_seed or self._credentials.nats_seed_file(Service.GATEWAY),
             dispatcher_seed_file=dispatcher_seed or self._credentials.nats_seed_file(Service.DISPATCHER),
             gateway_hmac_file=self._credentials.gateway_hmac_file(),
+            serving=self._serving,
         )
         async with self._step("NATS"):
             if self._external.nats_url is None:
@@ -243,6 +270,8 @@ class Startup:
 
     def _tell_cli(self, wiring: programs.Wiring) -> None:
         found = {"api_url": wiring.api_url, "admin_key_file": str(self._data.admin_key)}
+        if self._serving.api_has_tls and self._serving.ca is not None:
+            found["ca_file"] = str(self._serving.ca)
         write_durable(self._data.cli_file, json.dumps(found, indent=2).encode() + b"\n")
         pointer = pointer_file()
         try:
