@@ -126,7 +126,7 @@ _OWN: Final = (
 
 _STALE = f"""
 SELECT id AS agent_id, capabilities::text AS capabilities, {SUBSYSTEMS_MARK_SQL} AS mark FROM agent
-WHERE {SUBSYSTEMS_STALE_SQL} LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+WHERE {SUBSYSTEMS_STALE_SQL} ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 """  # noqa: S608 - constants
 
 _TAKE_IN = """

@@ -42,12 +42,12 @@ WITH run AS (
     JOIN command c ON c.id = n.command_id
     ORDER BY s.agent_id, s.name, n.ord DESC
 )
-UPDATE subsystem s SET last_run_at = $7, last_result = run.result, last_code = run.code,
+UPDATE subsystem s SET last_run_at = $7::timestamptz, last_result = run.result, last_code = run.code,
        failures = CASE WHEN run.good THEN 0 ELSE s.failures + 1 END,
-       due_at = CASE WHEN run.good AND run.source = 'manual' THEN $7 + make_interval(secs => s.plan_interval_s)
+       due_at = CASE WHEN run.good AND run.source = 'manual' THEN $7::timestamptz + make_interval(secs => s.plan_interval_s)
                      ELSE s.due_at END,
        next_run_at = CASE WHEN run.good AND run.source = 'manual'
-                          THEN $7 + make_interval(secs => s.plan_interval_s) + (s.next_run_at - s.due_at)
+                          THEN $7::timestamptz + make_interval(secs => s.plan_interval_s) + (s.next_run_at - s.due_at)
                           ELSE s.next_run_at END,
        held_until = CASE WHEN run.good THEN NULL ELSE s.held_until END,
        held_for = CASE WHEN run.good THEN NULL ELSE s.held_for END,
