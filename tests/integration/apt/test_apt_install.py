@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,7 +42,7 @@ async def test_install_of_one_update_changes_exactly_that(one_update: AptBed, ma
     plan = await planned(manager)
     assert await manager.probe(plan) is Outcome.FAILED
     result = await manager.install(plan, steps.append)
-    assert steps == ["simulate", "install", "verify"]
+    assert steps == ["simulate", "download", "install", "verify"]
     assert [(item.name, item.old, item.new, item.ok) for item in result.items] == [
         ("demo", "1.0", "2.0", True)
     ]
@@ -326,8 +327,13 @@ async def test_run_that_outlives_its_helper_is_waited_for_and_never_called_faile
     bed.install("demo")
     bed.publish("demo", "2.0")
     plan = await planned(make_manager(bed))
-    with holder_of(bed.path("var/lib/dpkg/lock-frontend")):
-        lost = asyncio.create_task(installed(make_manager(bed), plan))
+    with contextlib.ExitStack() as stack:
+
+        def take_the_lock(step: str) -> None:
+            if step == "install":  # the download has let go of it, and apt-get is about to take it again
+                stack.enter_context(holder_of(bed.path("var/lib/dpkg/lock-frontend")))
+
+        lost = asyncio.create_task(make_manager(bed).install(plan, take_the_lock))
         async with asyncio.timeout(30):
             while earlier_run(tmp_path / "work") is None:  # noqa: ASYNC110 - a file lock tells nobody
                 await asyncio.sleep(0.05)

@@ -19,7 +19,7 @@ from redflag_scanner_agent.packages.apt_verdict import judge
 from redflag_scanner_agent.packages.errors import InstallRefusedError, PackageManagerError
 from redflag_scanner_agent.packages.run_lock import held_error, wait_for_earlier_run
 from redflag_wire.clock import Clock, SystemClock
-from redflag_wire.command_params import PackageRef
+from redflag_wire.command_params import PackageRef, PlanMode
 from redflag_wire.report import Outcome
 from redflag_wire.report_bodies import InstallResult, Inventory, ManagerCapability, Plan
 
@@ -36,6 +36,8 @@ class AptManager:
         clock: host time for inventories.
         effective_user: this process's user id; 0 may change the host.
         install_timeout_s: seconds one installation may take.
+        services: looks which services need a restart after an installation; None for not looking. It looks at this
+            machine, so none belongs to a private root.
         probe_wait_s: seconds a probe waits for an earlier run of this agent that is still at work, then for any
             other package manager; an installation waits as long for an earlier run.
     """
@@ -48,6 +50,7 @@ class AptManager:
         can_install: bool,
         clock: Clock | None = None,
         effective_user: int | None = None,
+        services: apt_install.Services | None = None,
         install_timeout_s: float = apt_install.INSTALL_TIMEOUT_S,
         probe_wait_s: float = PROBE_WAIT_S,
     ) -> None:
@@ -58,6 +61,7 @@ class AptManager:
         # A private root belongs to whoever made it; the host's own belongs to root.
         self._has_rights = user == 0 or apt_config is not None
         self._wanted = can_install
+        self._services = services
         self._install_timeout_s = install_timeout_s
         self._probe_wait_s = probe_wait_s
 
@@ -94,23 +98,27 @@ class AptManager:
             may_refresh=self._has_rights,
         )
 
-    async def plan(self, request: list[PackageRef]) -> Plan:
-        """The exact changes of installing the requested versions; changes nothing.
+    async def plan(self, request: list[PackageRef], mode: PlanMode = PlanMode.PACKAGES) -> Plan:
+        """The exact changes of a request in a mode (`apt_plan`); changes nothing.
 
         Raises:
-            NameRefusedError, NotAvailableError, HeldError: an entry is not in the fresh inventory.
+            NameRefusedError, NotAvailableError, HeldError, PinnedError: an entry is not in the fresh inventory, or
+                the older version to return to is not to be had any more.
             UnresolvableError: apt finds no consistent way.
             PackageManagerError: apt or dpkg cannot be asked.
         """
-        return await make_plan(self._runner, request)
+        return await make_plan(self._runner, request, mode)
 
-    async def install(self, plan: Plan, on_step: Callable[[str], None]) -> InstallResult:
+    async def install(
+        self, plan: Plan, on_step: Callable[[str], None], *, repair: bool = False
+    ) -> InstallResult:
         """Carry out exactly this plan, or nothing when the host would now do something else (`drift`).
 
         Raises:
             InstallRefusedError: this manager may only look, or the plan is another manager's.
+            DatabaseInterruptedError: dpkg was cut off, and `repair` is false or did not help.
             LockHeldError: another program, or an earlier run of this agent, is at work; nothing was changed.
-            MirrorUnreachableError: nothing was changed.
+            MirrorUnreachableError, UntrustedSourceError: nothing was changed.
             PackageManagerError: apt or dpkg cannot be asked.
         """
         capability = self.capabilities()
@@ -121,7 +129,14 @@ class AptManager:
         earlier = await wait_for_earlier_run(self._work_dir, limit_s=self._probe_wait_s)
         if earlier is not None:
             raise held_error(earlier)
-        return await apt_install.install(self._runner, plan, on_step, timeout_s=self._install_timeout_s)
+        return await apt_install.install(
+            self._runner,
+            plan,
+            on_step,
+            repair=repair,
+            services=self._services,
+            timeout_s=self._install_timeout_s,
+        )
 
     async def probe(self, plan: Plan) -> Outcome:
         """How far a plan got: succeeded, partial, failed (not begun), or unknown when nobody can tell yet.

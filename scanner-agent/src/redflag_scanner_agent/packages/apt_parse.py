@@ -37,6 +37,7 @@ class Step:
     arch: str  # as the package file says: may be "all"; for a removal the suffix of the name, or ""
     old: str | None
     new: str | None
+    from_file: bool = False  # the new version is a file on this host, not one of an archive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,9 @@ def _parse_step(line: str) -> Step | None:
     arch = _ARCH_AT_END.search(rest or "")
     if not new or arch is None:
         return None
-    return Step(name=name, arch=arch.group(1), old=old or None, new=new)
+    # An archive's own words end with /suite or :version, so that none of them is just this one.
+    from_file = (rest or "").removesuffix(arch.group(0)).strip() == "local-deb"
+    return Step(name=name, arch=arch.group(1), old=old or None, new=new, from_file=from_file)
 
 
 def _forget_removal(steps: dict[tuple[str, str], Step], step: Step) -> None:
@@ -116,6 +119,16 @@ def error_lines(text: str) -> str:
 def is_unreachable(text: str) -> bool:
     """Whether an error says that something could not be downloaded."""
     return _UNREACHABLE.search(text) is not None
+
+
+def is_interrupted(text: str) -> bool:
+    """Whether an error says that dpkg's last run was cut off."""
+    return "dpkg was interrupted" in text
+
+
+def is_unauthenticated(text: str) -> bool:
+    """Whether an error says that packages of an unverified archive would be installed."""
+    return "unauthenticated packages" in text
 
 
 def is_lock(text: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from redflag_scanner_agent.packages.apt_dpkg import FORMAT, DpkgStates, parse_states
 from redflag_scanner_agent.packages.apt_parse import error_lines
+from redflag_scanner_agent.packages.apt_sources import TARGETS_FORMAT
 from redflag_scanner_agent.packages.errors import ConfigRefusedError, OutputRefusedError, ProgramFailedError
 from redflag_scanner_agent.packages.process import Finished, run_lasting, run_parsed
 
@@ -18,11 +19,14 @@ APT_GET = "/usr/bin/apt-get"
 APT_CACHE = "/usr/bin/apt-cache"
 APT_CONFIG = "/usr/bin/apt-config"
 APT_MARK = "/usr/bin/apt-mark"
+DPKG = "/usr/bin/dpkg"
+DPKG_DEB = "/usr/bin/dpkg-deb"
 DPKG_QUERY = "/usr/bin/dpkg-query"
-PROGRAMS = (APT_GET, APT_CACHE, APT_CONFIG, APT_MARK, DPKG_QUERY)
+PROGRAMS = (APT_GET, APT_CACHE, APT_CONFIG, APT_MARK, DPKG, DPKG_DEB, DPKG_QUERY)
 
 QUERY_TIMEOUT_S = 120.0  # seconds for anything that only reads
 REFRESH_TIMEOUT_S = 600.0  # seconds for `apt-get update`
+DOWNLOAD_TIMEOUT_S = 7200.0  # seconds for fetching the packages of one installation
 LOCK_WAIT_S = 120  # seconds apt waits for another package manager's lock
 NAMES_PER_CALL = 1000  # names in one argument vector, so that it stays far below the kernel's limit
 
@@ -71,6 +75,10 @@ class AptRoot:
     lists: Path
     native: str
     security_sites: frozenset[str]
+    preferences: Path
+    preferences_parts: Path
+    archives: Path
+    dpkg_options: tuple[str, ...]
 
     @property
     def admin_directory(self) -> Path:
@@ -107,6 +115,19 @@ class AptRunner:
         """apt-cache with the common options."""
         return await self._run(APT_CACHE, *COMMON_OPTIONS, *arguments)
 
+    async def targets(self) -> Finished:
+        """How far apt trusts each index it has, in the form `apt_sources.parse_targets` reads."""
+        return await self._run(
+            APT_GET, *COMMON_OPTIONS, "indextargets", "--format", TARGETS_FORMAT, "Created-By: Packages"
+        )
+
+    async def deb_fields(self, file: Path) -> list[str]:
+        """Name, architecture and version that a package file says of itself; empty when it is none."""
+        finished = await self._run(
+            DPKG_DEB, "--show", r"--showformat=${Package}\n${Architecture}\n${Version}\n", str(file)
+        )
+        return finished.stdout.split() if finished.exit_code == 0 else []
+
     async def cache_of(self, command: Sequence[str], names: Sequence[str]) -> str:
         """apt-cache for any number of names, in several calls; names it does not know are left out."""
         texts = []
@@ -136,14 +157,37 @@ class AptRunner:
             )
         return parse_states(finished.stdout, root.native)
 
+    async def download(self, *arguments: str) -> Finished:
+        """apt-get with the options for changing a host, up to the point where everything is fetched.
+
+        It waits for dpkg's lock and finds an interrupted dpkg, as the real run will, but changes nothing that is
+        installed. Cancelling ends it.
+        """
+        argv = [APT_GET, *COMMON_OPTIONS, *INSTALL_OPTIONS, "--download-only", *arguments]
+        return await self._run(*argv, timeout_s=DOWNLOAD_TIMEOUT_S)
+
     async def install(self, *arguments: str, timeout_s: float) -> Finished:
         """apt-get for good, with the options for changing a host; a time limit is told by `timed_out`."""
+        return await self._lasting(
+            APT_GET, *COMMON_OPTIONS, *INSTALL_OPTIONS, *arguments, timeout_s=timeout_s
+        )
+
+    async def configure_pending(self, *, timeout_s: float) -> Finished:
+        """`dpkg --configure -a`, with the host's own options for dpkg and the same rule for configuration files."""
+        root = await self.root()
+        options = [*root.dpkg_options, "--force-confdef", "--force-confold"]
+        return await self._lasting(
+            DPKG, *options, "--configure", "-a", timeout_s=timeout_s, inherit_lock=False
+        )
+
+    async def _lasting(self, *argv: str, timeout_s: float, inherit_lock: bool = True) -> Finished:
         self._check_config()
         return await run_lasting(
-            [APT_GET, *COMMON_OPTIONS, *INSTALL_OPTIONS, *arguments],
+            list(argv),
             env=self._environment,
             timeout_s=timeout_s,
             directory=self._work_dir,
+            inherit_lock=inherit_lock,
         )
 
     async def _run(self, *argv: str, timeout_s: float = QUERY_TIMEOUT_S) -> Finished:
@@ -159,11 +203,13 @@ class AptRunner:
         places = await self._run(
             APT_CONFIG, "shell", "directory", "Dir/d", "status", "Dir::State::status/f",
             "lists", "Dir::State::lists/d", "native", "APT::Architecture",
+            "preferences", "Dir::Etc::preferences/f", "parts", "Dir::Etc::preferencesparts/d",
+            "archives", "Dir::Cache::archives/d",
         )  # fmt: skip
-        sites = await self._run(
-            APT_CONFIG, "dump", "--no-empty", "--format", "%v%n", "RedFlag::Security-Sites"
-        )
-        for finished in (places, sites):
+        listing = (APT_CONFIG, "dump", "--no-empty", "--format", "%v%n")
+        sites = await self._run(*listing, "RedFlag::Security-Sites")
+        options = await self._run(*listing, "DPkg::Options")
+        for finished in (places, sites, options):
             if finished.exit_code != 0:
                 raise ProgramFailedError(f"apt-config: {error_lines(finished.stderr)}")
         values = dict(part.partition("=")[::2] for part in shlex.split(places.stdout))
@@ -176,6 +222,10 @@ class AptRunner:
                 lists=Path(values["lists"]),
                 native=values["native"],
                 security_sites=frozenset(sites.stdout.split()),
+                preferences=Path(values["preferences"]),
+                preferences_parts=Path(values["parts"]),
+                archives=Path(values["archives"]),
+                dpkg_options=tuple(options.stdout.splitlines()),
             )
         except KeyError as error:
             raise OutputRefusedError(f"apt-config does not name {error}") from error

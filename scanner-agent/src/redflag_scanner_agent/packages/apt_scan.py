@@ -8,6 +8,8 @@ import contextlib
 from datetime import datetime
 from pathlib import Path
 
+from redflag_scanner_agent.packages import apt_interrupted
+from redflag_scanner_agent.packages.apt_lock import lock_holder
 from redflag_scanner_agent.packages.apt_parse import update_problems
 from redflag_scanner_agent.packages.apt_run import (
     REFRESH_OPTIONS,
@@ -50,8 +52,10 @@ async def scan(
         problems += await _refresh(runner, work_dir / _STAMP)
     elif refresh:
         problems.append("refresh_not_permitted: the lists are as another program left them")
-    found = await survey(runner)
+    found = await survey(runner, reasons=True)
     problems += found.problems
+    if apt_interrupted.is_interrupted(root.admin_directory) and lock_holder(root.admin_directory) is None:
+        problems.insert(0, f"dpkg_interrupted: {apt_interrupted.refusal(root.admin_directory).detail}")
     if len(problems) > PROBLEMS_MAX:
         problems = [*problems[: PROBLEMS_MAX - 1], f"and {len(problems) - PROBLEMS_MAX + 1} more problems"]
     now = clock.now()

@@ -7,7 +7,7 @@ The order of the helper's calls is scan, plan, install; `probe` answers after a 
 from collections.abc import Callable
 from typing import Protocol
 
-from redflag_wire.command_params import PackageRef
+from redflag_wire.command_params import PackageRef, PlanMode
 from redflag_wire.report import Outcome
 from redflag_wire.report_bodies import (
     InstallResult,
@@ -34,19 +34,42 @@ class PackageManager(Protocol):
         """Look at what is offered; with `refresh` fetch fresh lists first if this process may."""
         ...
 
-    async def plan(self, request: list[PackageRef]) -> Plan:
-        """The exact set of changes that installing the requested versions means; changes nothing.
+    async def plan(self, request: list[PackageRef], mode: PlanMode = PlanMode.PACKAGES) -> Plan:
+        """The exact set of changes that a request means; changes nothing.
+
+        Args:
+            request: the versions to install (`packages`) or to return to (`rollback`); empty in the modes in
+                which the host finds the packages itself.
+            mode: `security` is every security update available now, `full` what a full upgrade does, removals
+                included. Both may come to a plan without items: then there is nothing to do.
 
         Raises:
-            NameRefusedError, NotAvailableError, HeldError: an entry that is not in the fresh inventory.
+            NameRefusedError, NotAvailableError, HeldError, PinnedError: an entry that is not in the fresh
+                inventory, or, to roll back, a version that is not there any more or is not an older one.
             UnresolvableError: there is no consistent way.
         """
         ...
 
-    async def install(self, plan: Plan, on_step: Callable[[str], None]) -> InstallResult:
+    async def install(
+        self, plan: Plan, on_step: Callable[[str], None], *, repair: bool = False
+    ) -> InstallResult:
         """Carry out exactly this plan, or nothing when the host would now do something else (`drift`).
 
-        `on_step` is called with `simulate`, `install` and `verify` when each begins.
+        Only a plan whose mode is `rollback`, or one that itself lists downgrades, may put older versions in place.
+
+        Args:
+            plan: as this manager made it.
+            on_step: called when each step begins: `repair` (only when something is repaired), `simulate`,
+                `download`, `install`, `verify`. Until `install` nothing of the plan has changed the host: an
+                `on_step` that raises `CancelledByOperatorError` then, or at `install` itself, stops it there.
+                What it raises goes through to the caller.
+            repair: whether a database that an earlier run left half written may be put in order first; the result
+                says so in `repaired`. Otherwise such a host is refused.
+
+        Raises:
+            DatabaseInterruptedError: an earlier run was cut off, and `repair` is false or did not help.
+            LockHeldError: another program is at work.
+            MirrorUnreachableError: a download failed.
         """
         ...
 
@@ -74,11 +97,15 @@ def difference(planned: Plan, now: Plan) -> PlanDrift | None:
 def outcome_of(result: InstallResult) -> Outcome:
     """What an installation came to, from what dpkg and its like say afterwards rather than from exit codes.
 
+    A plan without items that was never started is a success: there was nothing to do.
+
     An exit code that is not zero although every item is as planned means that something else on the host is not
     in order (a package that was broken before, a trigger): `partial`, so that somebody looks.
     """
     if result.drift is not None:
         return Outcome.PLAN_DRIFT
+    if not result.items and result.exit_code is None:
+        return Outcome.SUCCEEDED
     if all(item.ok for item in result.items):
         return Outcome.SUCCEEDED if result.exit_code == 0 else Outcome.PARTIAL
     untouched = all(item.new == item.old for item in result.items)

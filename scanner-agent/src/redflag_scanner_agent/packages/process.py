@@ -82,14 +82,20 @@ async def run_parsed(
 
 
 async def run_lasting(
-    argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float, directory: Path
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    timeout_s: float,
+    directory: Path,
+    inherit_lock: bool = True,
 ) -> Finished:
     """Run a program that changes the host; its output goes to files in `directory`, not to pipes.
 
     With pipes, the death of this process would break the package manager in the middle of its work (EPIPE);
     with files it goes on and the next look at the host sees how it ended. For the same reason cancelling does
     NOT end the program; only the time limit does. As long as it runs it holds the lock of `run_lock` in
-    `directory`.
+    `directory`, unless `inherit_lock` is false: that is for a program that would pass the lock on to what it
+    starts (dpkg does, apt-get does not) and has a lock of its own.
 
     Returns:
         How it ended, with the first and last 64 KiB of each stream. Running beyond `timeout_s` seconds is told by
@@ -108,7 +114,7 @@ async def run_lasting(
             out = files.enter_context(_fresh(paths[0]))
             err = files.enter_context(_fresh(paths[1]))
             # Not asyncio's subprocess: its transport kills the program when the event loop goes away.
-            process = _start_lasting(argv, env, out, err, lock)
+            process = _start_lasting(argv, env, out, err, (lock,) if inherit_lock else ())
             with contextlib.suppress(OSError):  # a full disk: the run is then one without a name
                 run_lock.name_run(lock, process.pid)
         timed_out = False
@@ -150,7 +156,11 @@ async def _start(argv: Sequence[str], env: Mapping[str, str]) -> asyncio.subproc
 
 
 def _start_lasting(
-    argv: Sequence[str], env: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes], lock: int
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+    inherited: tuple[int, ...],
 ) -> subprocess.Popen[bytes]:
     _check_program(argv[0])
     try:
@@ -162,7 +172,7 @@ def _start_lasting(
             cwd="/",
             env=dict(env),
             start_new_session=True,
-            pass_fds=(lock,),
+            pass_fds=inherited,
         )
     except (OSError, ValueError) as error:
         raise ProgramMissingError(f"cannot start {argv[0]}: {error}") from error

@@ -16,7 +16,7 @@ def plan(*items: PlanItem) -> Plan:
 
 
 def test_arguments_name_every_item_with_its_version_and_forbid_removals() -> None:
-    assert arguments(plan(UPGRADE, NEW)) == [
+    assert arguments(plan(UPGRADE, NEW), {}) == [
         "install",
         "--no-remove",
         "--",
@@ -26,12 +26,18 @@ def test_arguments_name_every_item_with_its_version_and_forbid_removals() -> Non
 
 
 def test_arguments_allow_removals_only_when_planned() -> None:
-    assert arguments(plan(UPGRADE, REMOVAL)) == ["install", "--", "g++:amd64=4:2", "oldlib:i386-"]
+    assert arguments(plan(UPGRADE, REMOVAL), {}) == ["install", "--", "g++:amd64=4:2", "oldlib:i386-"]
 
 
 def test_arguments_allow_downgrades_only_when_planned() -> None:
-    assert "--allow-downgrades" not in arguments(plan(UPGRADE))
-    assert arguments(plan(DOWNGRADE)) == ["install", "--no-remove", "--allow-downgrades", "--", "tool:all=1"]
+    assert "--allow-downgrades" not in arguments(plan(UPGRADE), {})
+    assert arguments(plan(DOWNGRADE), {}) == [
+        "install",
+        "--no-remove",
+        "--allow-downgrades",
+        "--",
+        "tool:all=1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,7 @@ def test_arguments_allow_downgrades_only_when_planned() -> None:
 )
 def test_arguments_refuse_a_plan_with_hostile_items(item: PlanItem) -> None:
     with pytest.raises(NameRefusedError):
-        arguments(plan(item))
+        arguments(plan(item), {})
 
 
 def test_options_stop_patterns_questions_and_pseudo_terminals() -> None:

@@ -1,13 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redflag_scanner_agent.packages.apt_policy import (
-    Details,
-    describe_source,
-    parse_candidates,
-    parse_show,
-    parse_sources,
-)
+from redflag_scanner_agent.packages.apt_policy import Details, parse_candidates, parse_show
+from redflag_scanner_agent.packages.apt_sources import Trust, describe_source, parse_sources
 
 SOURCES = """\
 Package files:
@@ -25,6 +20,15 @@ Package files:
 Pinned packages:
      held-by-pin -> 1.0 with priority 1001
 """
+SIGNED = Trust(accepted=True, verified=True)
+TRUST = {
+    f"http://{place} amd64 Packages": SIGNED
+    for place in (
+        "deb.debian.org/debian-security bookworm-security/main",
+        "deb.debian.org/debian bookworm/main",
+        "evil.example/debian-security bookworm-security/main",
+    )
+}
 TABLE = """\
 tzdata:
   Installed: 2025b-0+deb12u2
@@ -73,7 +77,7 @@ gone:
 
 
 def test_candidates_of_real_tables_are_read() -> None:
-    found = parse_candidates(TABLE, parse_sources(SOURCES))
+    found = parse_candidates(TABLE, parse_sources(SOURCES, TRUST))
     assert set(found) == {"tzdata", "openssh-client", "old-security", "libc6:i386"}
     tzdata = found["tzdata"]
     assert (tzdata.installed, tzdata.version, tzdata.security) == ("2025b-0+deb12u2", "2026f-0+deb12u1", True)
@@ -82,37 +86,39 @@ def test_candidates_of_real_tables_are_read() -> None:
 
 
 def test_security_counts_versions_between_installed_and_candidate() -> None:
-    found = parse_candidates(TABLE, parse_sources(SOURCES))
+    found = parse_candidates(TABLE, parse_sources(SOURCES, TRUST))
     assert found["openssh-client"].security
     assert not found["old-security"].security
 
 
 def test_security_is_not_believed_from_a_foreign_site() -> None:
-    foreign = parse_candidates(TABLE, parse_sources(SOURCES))["libc6:i386"]
+    foreign = parse_candidates(TABLE, parse_sources(SOURCES, TRUST))["libc6:i386"]
     assert foreign.installed is None
     assert foreign.source is not None
     assert foreign.source.site == "evil.example"
     assert not foreign.security
-    trusted = parse_candidates(TABLE, parse_sources(SOURCES, frozenset({"evil.example"})))["libc6:i386"]
+    trusted = parse_candidates(TABLE, parse_sources(SOURCES, TRUST, frozenset({"evil.example"})))[
+        "libc6:i386"
+    ]
     assert trusted.security
 
 
 def test_security_needs_origin_suite_and_site_together() -> None:
     index = "http://security.debian.org/debian-security {}/main amd64 Packages"
     ubuntu = "http://de.archive.ubuntu.com/ubuntu jammy-security/main amd64 Packages"
-    assert describe_source(index.format("bookworm-security"), {"o": "Debian"}, frozenset()).security
-    assert describe_source(index.format("buster/updates"), {"o": "Debian"}, frozenset()).security
-    assert describe_source(ubuntu, {"o": "Ubuntu", "a": "jammy-security"}, frozenset()).security
-    assert not describe_source(index.format("bookworm-security"), {"o": "Other"}, frozenset()).security
+    assert describe_source(index.format("bookworm-security"), {"o": "Debian"}, SIGNED).security
+    assert describe_source(index.format("buster/updates"), {"o": "Debian"}, SIGNED).security
+    assert describe_source(ubuntu, {"o": "Ubuntu", "a": "jammy-security"}, SIGNED).security
+    assert not describe_source(index.format("bookworm-security"), {"o": "Other"}, SIGNED).security
     assert not describe_source(
-        index.format("bookworm"), {"o": "Debian", "l": "Debian-Security"}, frozenset()
+        index.format("bookworm"), {"o": "Debian", "l": "Debian-Security"}, SIGNED
     ).security
     near_miss = "http://security.debian.org.evil.example/x bookworm-security/main amd64 Packages"
-    assert not describe_source(near_miss, {"o": "Debian"}, frozenset()).security
+    assert not describe_source(near_miss, {"o": "Debian"}, SIGNED).security
 
 
 def test_local_directory_has_no_site() -> None:
-    source = describe_source("file:/srv/repo bed/main amd64 Packages", {"o": "Debian"}, frozenset())
+    source = describe_source("file:/srv/repo bed/main amd64 Packages", {"o": "Debian"}, SIGNED)
     assert (source.site, source.text, source.security) == ("", "localhost/bed", False)
 
 
@@ -134,8 +140,8 @@ def test_show_refuses_numbers_that_are_none() -> None:
 
 @given(st.text(max_size=300))
 def test_policy_and_show_never_raise_on_any_text(text: str) -> None:
-    sources = parse_sources("Package files:\n 500 " + text)
-    parse_sources(text)
+    sources = parse_sources("Package files:\n 500 " + text, {})
+    parse_sources(text, {})
     parse_candidates("x:\n  Installed: 1\n  Candidate: 2\n  Version table:\n     2 500\n" + text, sources)
     parse_candidates(text, sources)
     parse_show(text)
