@@ -6,46 +6,31 @@ the keys in it, the broker and its streams; then the loops, each a named task. A
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from redflag_broker_config.apply import apply
 from redflag_broker_config.connect import connect, read_seed
 from redflag_broker_config.errors import CredentialsError
 from redflag_broker_config.permissions import Service
-from redflag_broker_config.subjects import INGEST_DELIVERED, INGEST_REPORT, UP_STREAM
-from redflag_dispatcher.access_tokens import AccessTokens
-from redflag_dispatcher.announce import BeaconAnnouncer, ManifestAnnouncer
-from redflag_dispatcher.auth_service import AuthService
-from redflag_dispatcher.enrolment import Enrolments
-from redflag_dispatcher.errors import KeySetError
 from redflag_dispatcher.identifiers import Identifiers
-from redflag_dispatcher.ingest import Ingest
 from redflag_dispatcher.keys import KeyRing, check_keys, load_signing_keys, pinned_roots, walk_chain
 from redflag_dispatcher.live_settings import LiveSettings
+from redflag_dispatcher.loops import Ground, make_parts
 from redflag_dispatcher.metrics import Metrics
-from redflag_dispatcher.publisher import Publisher
+from redflag_dispatcher.notices import listen
+from redflag_dispatcher.persist import persist
 from redflag_dispatcher.pull import Puller
 from redflag_dispatcher.readiness import Readiness
-from redflag_dispatcher.reconcile import Reconciler
-from redflag_dispatcher.relay import OutboxLag, Relay
-from redflag_dispatcher.renewal import Renewals
-from redflag_dispatcher.retrying import TRANSIENT, backoff_s, keep, wait_for
-from redflag_dispatcher.schedule import ScheduleLag
-from redflag_dispatcher.seen import Deliveries, Presence
+from redflag_dispatcher.retrying import keep
 from redflag_dispatcher.settings import Settings
-from redflag_dispatcher.signer import Signer
-from redflag_dispatcher.streams import Streams
+from redflag_dispatcher.wakes import Wakes
 from redflag_ops import logging, runner
 from redflag_ops.errors import ConfigurationError
 from redflag_ops.logging import get_logger
@@ -53,62 +38,17 @@ from redflag_ops.ops_server import OpsServer
 from redflag_ops.settings import load_settings, parse_listen, read_secret
 from redflag_ops.tasks import run_loops
 from redflag_store.engine import DatabaseUrlRefusedError, open_engine, sessions
-from redflag_store.listen import Listener
+from redflag_store.queries.commands_create import REQUESTED_CHANNEL
+from redflag_store.queries.jobs import JOB_CHANNEL
 from redflag_store.queries.keys import manifest_chain
 from redflag_store.queries.settings import SETTINGS_CHANNEL
 from redflag_wire.clock import Clock, SystemClock
 
 PROGRAM = "dispatcher"
-REQUESTED_CHANNEL = "redflag_requested"
-POLL_S = 5.0  # the signer looks by itself this often; notices only make it faster
-RELAY_IDLE_S = 0.5  # the same for the relay, whose rows may become due by time
-PRESENCE_S = 5.0
 CONNECT_DEADLINE_S = 3.0  # of one attempt at the start; then the probe says why, and the next begins
-MANIFEST_S = 30.0
-LAG_S = 5.0
-POOL_SIZE = 12  # one connection per loop, and some for the auth service
-
-START_FAULTS: tuple[type[Exception], ...] = (*TRANSIENT, KeySetError, ProgrammingError)
+POOL_SIZE = 20  # a connection or two per loop, and some for the auth service
 
 _log = get_logger()
-_T = TypeVar("_T")
-Step = Callable[[], Awaitable[bool]]
-
-
-@dataclass(slots=True)
-class Wakes:
-    """One event per loop that others wake; ``all`` wakes every one, for a stop or a new connection."""
-
-    signer: asyncio.Event = field(default_factory=asyncio.Event)
-    relay: asyncio.Event = field(default_factory=asyncio.Event)
-    reconcile: asyncio.Event = field(default_factory=asyncio.Event)
-    manifest: asyncio.Event = field(default_factory=asyncio.Event)
-    beacon: asyncio.Event = field(default_factory=asyncio.Event)
-    presence: asyncio.Event = field(default_factory=asyncio.Event)
-    timed: asyncio.Event = field(default_factory=asyncio.Event)  # loops nobody wakes but a stop
-
-    def all(self) -> None:
-        """Wake every loop."""
-        for name in self.__slots__:
-            getattr(self, name).set()
-
-
-async def persist(
-    what: str, act: Callable[[], Awaitable[_T]], readiness: Readiness, stop: asyncio.Event
-) -> _T | None:
-    """Try until it works; None when told to stop first. Readiness and log say what is waited for."""
-    failures = 0
-    readiness.waiting = what
-    while not stop.is_set():
-        try:
-            return await act()
-        except START_FAULTS as error:
-            failures += 1
-            reason = str(error).partition("\n")[0][:200] or type(error).__name__
-            readiness.waiting = f"{what}: {reason}"
-            _log.warning("start.waiting", what=what, error=reason, failures=failures)
-            await wait_for(stop, backoff_s(failures))
-    return None
 
 
 class Dispatcher:
@@ -229,93 +169,43 @@ class Dispatcher:
         ring: KeyRing,
         stop: asyncio.Event,
     ) -> None:
-        clock, new, metrics, wakes, fleet = self._clock, self._new_id, self._metrics, self._wakes, self._fleet
-        publisher, streams, live = Publisher(nc), Streams(nc), LiveSettings(maker, clock)
-        reports = Puller(nc, UP_STREAM, INGEST_REPORT, clock=clock)
-        delivered = Puller(nc, UP_STREAM, INGEST_DELIVERED, clock=clock)
-        self._pullers.extend((reports, delivered))
-        presence = Presence(maker, nc, clock=clock, arrived=lambda: None)
-        life = timedelta(seconds=self._settings.dispatcher_access_token_s)
-        tokens = AccessTokens(ring.keys.access, fleet=fleet, life=life, new_id=new)
-        auth = AuthService(
-            nc,
-            Enrolments(maker, ring, tokens, fleet=fleet, clock=clock, new_id=new),
-            Renewals(maker, tokens, clock=clock, new_id=new),
-            metrics=metrics,
-        )
-        for part in (publisher, reports, delivered, presence, auth):
-            await part.start()
-            stack.push_async_callback(part.stop)
-        signer = Signer(
-            maker, ring, fleet=fleet, clock=clock, new_id=new, metrics=metrics, signed=wakes.relay.set
-        )
-        relay = Relay(maker, nc, publisher, streams, clock=clock, new_id=new, metrics=metrics)
-        reconciler = Reconciler(
-            maker,
-            nc,
-            streams,
-            clock=clock,
-            new_id=new,
-            metrics=metrics,
-            due=wakes.relay.set,
+        live = LiveSettings(maker, self._clock)
+        ground = Ground(
+            maker=maker,
+            nc=nc,
+            ring=ring,
+            settings=self._settings,
+            live=live,
+            clock=self._clock,
+            new_id=self._new_id,
+            metrics=self._metrics,
+            wakes=self._wakes,
+            fleet=self._fleet,
             ensure=partial(self._ensure_streams, nc),
         )
-        ingest = Ingest(maker, nc, reports, fleet=fleet, clock=clock, new_id=new, metrics=metrics)
-        manifests = ManifestAnnouncer(maker, nc, ring, clock=clock)
-        beacons = BeaconAnnouncer(nc, ring, fleet=fleet, clock=clock)
-        deliveries = Deliveries(maker, delivered, metrics=metrics)
-        lag = OutboxLag(maker, clock=clock, metrics=metrics)
-        schedule_lag = ScheduleLag(maker, clock=clock, metrics=metrics)
-
-        def loop(
-            name: str, step: Step, wake: asyncio.Event, idle_s: float
-        ) -> Coroutine[object, object, None]:
-            return keep(name, step, stop=stop, wake=wake, idle_s=idle_s, metrics=metrics)
-
-        for what, first in (("streams", streams.refresh), ("keys", manifests.step), ("beacon", beacons.step)):
+        parts = await make_parts(ground, stack)
+        self._pullers.extend(parts.pullers)
+        for what, first in parts.first:
             if await persist(what, first, self._readiness, stop) is None:
                 return
-        loops = {
-            "requested": self._listen(stop, live),
-            "signer": loop("signer", signer.step, wakes.signer, POLL_S),
-            "relay": loop("relay", relay.step, wakes.relay, RELAY_IDLE_S),
-            "ingest": loop("ingest", ingest.step, wakes.timed, 0.1),
-            "delivered": loop("delivered", deliveries.step, wakes.timed, 0.1),
-            "reconcile": loop(
-                "reconcile", reconciler.step, wakes.reconcile, self._settings.dispatcher_reconcile_s
-            ),
-            "manifest": loop("manifest", manifests.step, wakes.manifest, MANIFEST_S),
-            "beacon": loop("beacon", beacons.step, wakes.beacon, self._settings.dispatcher_beacon_s),
-            "presence": loop("presence", presence.step, wakes.presence, PRESENCE_S),
-            "lag": loop("lag", lag.step, wakes.timed, LAG_S),
-            "schedule-lag": loop("schedule-lag", schedule_lag.step, wakes.timed, LAG_S),
+        notices = {
+            REQUESTED_CHANNEL: self._wakes.signer.set,
+            JOB_CHANNEL: self._wakes.jobs.set,
+            SETTINGS_CHANNEL: live.stale,
         }
+        loops: dict[str, Coroutine[object, object, None]] = {
+            loop.name: keep(
+                loop.name, loop.step, stop=stop, wake=loop.wake, idle_s=loop.idle_s, metrics=self._metrics
+            )
+            for loop in parts.loops
+        }
+        loops["notices"] = listen(self._database_url, notices, stop)
         self._readiness.waiting = None
         _log.info("dispatcher.ready", manifest=ring.manifest.version)
         await run_loops(stop, loops)
 
     async def _ensure_streams(self, nc: Client) -> None:
         await self._ensure(nc)
-
-    async def _listen(self, stop: asyncio.Event, live: LiveSettings) -> None:
-        """Wake the signer on notices, and read settings afresh; without notices both look by themselves."""
-
-        def on_error(error: Exception) -> None:
-            _log.warning("listen.fault", error=str(error) or type(error).__name__)
-
-        async with Listener(
-            self._database_url,
-            [REQUESTED_CHANNEL, SETTINGS_CHANNEL],
-            poll_s=1.0,
-            application_name="redflag-dispatcher-listen",
-            on_error=on_error,
-        ) as listener:
-            while not stop.is_set():
-                wake = await listener.wait()
-                if wake.notices or wake.lost:
-                    if wake.lost or any(one.channel == SETTINGS_CHANNEL for one in wake.notices):
-                        live.stale()
-                    self._wakes.signer.set()
 
 
 def check_seed(path: Path) -> None:
