@@ -32,6 +32,10 @@ def test_kinds_and_packages() -> None:
         "not toml",
         "packages = 1",
         "[packages]\nallow = [" + '"a",' * 1001 + "]",
+        "allow_reboot = 1",
+        'repair_interrupted = "true"',
+        "[packages]\nallow_reboot = true",
+        "x = " + "[" * 5000 + "]" * 5000,
     ],
 )
 def test_wrong_file_allows_nothing_and_says_why(text: str) -> None:
@@ -39,6 +43,33 @@ def test_wrong_file_allows_nothing_and_says_why(text: str) -> None:
     assert policy.fault
     assert not any(policy.allows_kind(kind) for kind in CommandKind)
     assert policy.first_refused(["vim"]) == "vim"
+    assert not policy.allow_reboot
+    assert not policy.repair_interrupted
+
+
+def test_switches_have_their_defaults_and_follow_the_file(tmp_path: Path) -> None:
+    for policy in (load_policy(tmp_path / "none.toml"), parse_policy("")):
+        assert (policy.allow_reboot, policy.repair_interrupted) == (True, False)
+    policy = parse_policy("allow_reboot = false\nrepair_interrupted = true\n")
+    assert (policy.allow_reboot, policy.repair_interrupted, policy.fault) == (False, True, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ('# ours\nkinds = ["scan", "everything"]', 2, "everything"),
+        ("allow_reboot = true\nrepair_interupted = true", 2, "repair_interupted"),
+        ("\n\nallow_reboot = 'no'", 3, "allow_reboot"),
+        ("[packages]\nallow = []\ndenied = []", 3, "denied"),
+        ("[packages]\ndeny = 'x'", 2, "deny"),
+        ("allow_reboot = true\nkinds = scan\n", 2, ""),
+        ("\n[package]\nallow = []", 2, "package"),
+    ],
+)
+def test_wrong_file_says_which_line(text: str, line: int, word: str) -> None:
+    fault = parse_policy(text).fault or ""
+    assert f"line {line}" in fault
+    assert word in fault
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o622])
