@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
+from redflag_dashboard.agent_versions import Wanted
 from redflag_dashboard.api import commanding, host_lookup
 from redflag_dashboard.capabilities import managers
 from redflag_dashboard.models.commands import Command
@@ -11,8 +12,8 @@ from redflag_dashboard.models.hosts import HOST_SUBSYSTEMS, Fleet, Host, HostsQu
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
-from redflag_store.queries.host_filter import HostFilter
 from redflag_store.queries.hosts import fleet_figures, list_hosts
+from redflag_store.queries.settings import read_settings
 from redflag_wire.command_params import CommandKind, ScanParams
 from redflag_wire.intent import IntentVerb
 
@@ -24,13 +25,13 @@ async def list_(call: Call[Nothing, HostsQuery, Nothing]) -> Answer:
     query = call.query
     after = cursor.decode(query.cursor, cursor.NAME_KEY)
     async with call.parts.sessions() as session:
-        page = await list_hosts(
-            session, HostFilter(text=query.q, state=query.state), after=after, limit=query.limit
-        )
+        wanted = await host_lookup.filter_of(session, query)
+        page = await list_hosts(session, wanted, after=after, limit=query.limit)
+        versions = Wanted.of(await read_settings(session), call.parts.version)
     last = page.rows[-1].agent if page.more else None
     return Answer(
         Page[Host](
-            items=[Host.of(row) for row in page.rows],
+            items=[Host.of(row, versions) for row in page.rows],
             next=None if last is None else cursor.encode((last.hostname, last.id)),
             total=page.total,
         )
@@ -40,7 +41,8 @@ async def list_(call: Call[Nothing, HostsQuery, Nothing]) -> Answer:
 async def show(call: Call[HostPath, Nothing, Nothing]) -> Answer:
     """Show one host."""
     async with call.parts.sessions() as session:
-        return Answer(Host.of(await host_lookup.one_host(session, call.path.host)))
+        versions = Wanted.of(await read_settings(session), call.parts.version)
+        return Answer(Host.of(await host_lookup.one_host(session, call.path.host), versions))
 
 
 async def scan(call: Call[HostPath, Nothing, ScanRequest]) -> Answer:
@@ -79,6 +81,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     ),
     Route(
         "GET", "/hosts", "hosts_list", "List hosts", list_, Page[Host], Nothing, HostsQuery, Nothing, "hosts",
+        problems=host_lookup.FILTER_PROBLEMS,
     ),
     Route(
         "GET", "/hosts/{host}", "hosts_show", "Show a host", show, Host, HostPath, Nothing, Nothing, "hosts",

@@ -1,8 +1,10 @@
 """System events."""
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from redflag_dashboard.api import host_lookup
 from redflag_dashboard.models.common import Page
-from redflag_dashboard.models.records import Event, EventsQuery
+from redflag_dashboard.models.records import Event, EventConditions, EventsQuery
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route
 from redflag_store.queries.events import EventFilter, list_events
@@ -13,12 +15,7 @@ async def events(call: Call[Nothing, EventsQuery, Nothing]) -> Answer:
     query = call.query
     after = cursor.decode(query.cursor, cursor.TIME_KEY)
     async with call.parts.sessions() as session:
-        wanted = EventFilter(
-            agent_id=await host_lookup.host_id(session, query.host),
-            at_least=query.severity,
-            component=query.component,
-            code=query.code,
-        )
+        wanted = await filter_of(session, query)
         page = await list_events(session, wanted, after=after, limit=query.limit)
     last = page.rows[-1][0] if page.more else None
     return Answer(
@@ -27,6 +24,22 @@ async def events(call: Call[Nothing, EventsQuery, Nothing]) -> Answer:
             next=None if last is None else cursor.encode((last.at, last.id)),
             total=page.total,
         )
+    )
+
+
+async def filter_of(session: AsyncSession, given: EventConditions) -> EventFilter:
+    """The filter that conditions stand for.
+
+    Raises:
+        ProblemError: `host_not_found`, `host_ambiguous`.
+    """
+    return EventFilter(
+        agent_id=await host_lookup.host_id(session, given.host),
+        at_least=given.severity,
+        component=given.component,
+        code=given.code,
+        since=given.since,
+        until=given.until,
     )
 
 

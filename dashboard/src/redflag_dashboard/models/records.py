@@ -4,23 +4,39 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit, Search
+from redflag_dashboard.rest.exporting import ExportFormat
 from redflag_dashboard.rest.route import Strict
 from redflag_store.states import Severity
 from redflag_store.tables import SystemEvent
 
 
-class EventsQuery(Strict):
-    """What system events to list."""
+class EventConditions(Strict):
+    """Which system events; all that is given must hold."""
 
     host: HostText | None = None
     severity: Severity | None = Field(default=None, description="This one or a worse one")
-    component: Search | None = None
+    component: Search | None = Field(
+        default=None, description="From this component or a part of it: `agent` stands for `agent.poller` too"
+    )
     code: Search | None = None
+    since: AwareDatetime | None = Field(default=None, description="First happened then or later")
+    until: AwareDatetime | None = Field(default=None, description="First happened before then")
+
+
+class EventsQuery(EventConditions):
+    """What system events to list."""
+
     cursor: Cursor | None = None
     limit: Limit = PAGE_DEFAULT
+
+
+class EventsExportQuery(EventConditions):
+    """What system events to export."""
+
+    format: ExportFormat = ExportFormat.JSON
 
 
 class Event(BaseModel):
@@ -34,7 +50,9 @@ class Event(BaseModel):
     message: str
     host_id: UUID | None
     hostname: str | None
-    data: dict[str, Any]
+    data: dict[str, Any] = Field(description="Of the last time")
+    count: int = Field(description="How often it happened, when the same came again within a while")
+    last_at: datetime | None = Field(description="Its last time, when it happened more than once")
 
     @classmethod
     def of(cls, row: tuple[SystemEvent, str | None]) -> Self:
@@ -50,6 +68,8 @@ class Event(BaseModel):
             host_id=event.agent_id,
             hostname=hostname,
             data=event.data,
+            count=event.count,
+            last_at=event.last_at,
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
-from sqlalchemy import Select
+from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from redflag_dashboard.rest import context, json_text
@@ -62,7 +62,7 @@ class Running:
 RUNNING: Final = web.AppKey("exports_running", Running)
 
 
-async def in_batches(session: AsyncSession, statement: Select[Any]) -> AsyncIterator[Sequence[Any]]:
+async def in_batches(session: AsyncSession, statement: Executable) -> AsyncIterator[Sequence[Any]]:
     """The rows of a statement, `BATCH` at a time, through a cursor of the database."""
     result = await session.stream(statement.execution_options(yield_per=BATCH))
     async for part in result.partitions(BATCH):

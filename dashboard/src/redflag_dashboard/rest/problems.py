@@ -32,6 +32,7 @@ class ProblemCode(StrEnum):
     HOST_NOT_FOUND = "host_not_found"
     COMMAND_NOT_FOUND = "command_not_found"
     JOB_NOT_FOUND = "job_not_found"
+    GROUP_NOT_FOUND = "group_not_found"
     PLAN_NOT_FOUND = "plan_not_found"
     UPDATE_NOT_FOUND = "update_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -47,6 +48,11 @@ class ProblemCode(StrEnum):
     JOB_ENDED = "job_ended"
     NO_HOSTS = "no_hosts"
     TOO_MANY_HOSTS = "too_many_hosts"
+    GROUP_EXISTS = "group_exists"
+    TOO_MANY_GROUPS = "too_many_groups"
+    TOO_MANY_TAGS = "too_many_tags"
+    TREE_CYCLE = "tree_cycle"
+    TREE_TOO_DEEP = "tree_too_deep"
     PACKAGE_AMBIGUOUS = "package_ambiguous"
     MANAGER_AMBIGUOUS = "manager_ambiguous"
     MANAGER_UNKNOWN = "manager_unknown"
@@ -103,6 +109,12 @@ KINDS: Final[Mapping[ProblemCode, Kind]] = {
     ProblemCode.JOB_ENDED: Kind(409, "The job came to its end already"),
     ProblemCode.NO_HOSTS: Kind(409, "The selection holds no host"),
     ProblemCode.TOO_MANY_HOSTS: Kind(422, "Too many hosts at once"),
+    ProblemCode.GROUP_NOT_FOUND: Kind(404, "No such group"),
+    ProblemCode.GROUP_EXISTS: Kind(409, "A group of this name exists"),
+    ProblemCode.TOO_MANY_GROUPS: Kind(409, "There are too many groups"),
+    ProblemCode.TOO_MANY_TAGS: Kind(409, "The host would have too many tags"),
+    ProblemCode.TREE_CYCLE: Kind(409, "A host cannot run on itself"),
+    ProblemCode.TREE_TOO_DEEP: Kind(409, "The hosts would be nested too deep"),
     ProblemCode.PACKAGE_AMBIGUOUS: Kind(409, "The name fits several packages"),
     ProblemCode.MANAGER_AMBIGUOUS: Kind(409, "The packages belong to several package managers"),
     ProblemCode.MANAGER_UNKNOWN: Kind(422, "The host has no such package manager"),

@@ -4,13 +4,13 @@ Guarantees: counts are over everything that matches, never over the page; a page
 (host name, id), so hosts that come and go shift nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import and_, func, select, tuple_
+from sqlalchemy import Select, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -93,7 +93,7 @@ async def list_hosts(
         statement = statement.where(tuple_(col(Agent.hostname), col(Agent.id)) > after)
     statement = statement.order_by(col(Agent.hostname), col(Agent.id)).limit(limit + 1)
     agents = list((await session.scalars(statement)).all())
-    rows = await _with_figures(session, agents[:limit])
+    rows = await with_figures(session, agents[:limit])
     return HostPage(rows=rows, total=total or 0, more=len(agents) > limit)
 
 
@@ -104,7 +104,7 @@ async def find_hosts(session: AsyncSession, id_or_name: str) -> list[HostRow]:
     except ValueError:
         agent = None
     if agent is not None:
-        return await _with_figures(session, [agent])
+        return await with_figures(session, [agent])
     statement = (
         select(Agent)
         .where(func.lower(col(Agent.hostname)) == id_or_name.lower())
@@ -113,7 +113,35 @@ async def find_hosts(session: AsyncSession, id_or_name: str) -> list[HostRow]:
     )
     found = list((await session.scalars(statement)).all())
     exact = [agent for agent in found if agent.hostname == id_or_name]
-    return await _with_figures(session, exact or found)
+    return await with_figures(session, exact or found)
+
+
+async def resolve_hosts(session: AsyncSession, texts: Collection[str]) -> dict[str, list[Agent]]:
+    """For each id or name (in any case) the hosts it means: none, one, or several of one name."""
+    ids, names = {}, {}
+    for text in texts:
+        try:
+            ids[text] = UUID(text)
+        except ValueError:
+            names[text] = text.lower()
+    statement = select(Agent).where(
+        or_(col(Agent.id).in_(ids.values()), func.lower(col(Agent.hostname)).in_(names.values()))
+    )
+    found = (await session.scalars(statement.order_by(col(Agent.created_at), col(Agent.id)))).all()
+    meant: dict[str, list[Agent]] = {}
+    for text in texts:
+        if text in ids:
+            meant[text] = [agent for agent in found if agent.id == ids[text]]
+        else:
+            alike = [agent for agent in found if agent.hostname.lower() == names[text]]
+            meant[text] = [agent for agent in alike if agent.hostname == text] or alike
+    return meant
+
+
+async def export_hosts(session: AsyncSession, wanted: HostFilter) -> Select[Agent]:
+    """All hosts that match, by name; give each batch to `with_figures`."""
+    statement = select(Agent).where(*await conditions(session, wanted))
+    return statement.order_by(col(Agent.hostname), col(Agent.id))
 
 
 async def lock_host(session: AsyncSession, agent_id: UUID) -> None:
@@ -153,7 +181,8 @@ async def fleet_figures(session: AsyncSession, seen_since: datetime) -> FleetFig
     )
 
 
-async def _with_figures(session: AsyncSession, agents: Sequence[Agent]) -> list[HostRow]:
+async def with_figures(session: AsyncSession, agents: Sequence[Agent]) -> list[HostRow]:
+    """Hosts with what belongs to them, a few statements for all of them together."""
     if not agents:
         return []
     ids = [agent.id for agent in agents]

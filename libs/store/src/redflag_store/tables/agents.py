@@ -39,6 +39,7 @@ class Agent(SQLModel, table=True):
         one_of("state", AgentState),
         UniqueConstraint("akt"),
         Index("ix_agent_hostname_id", "hostname", "id"),
+        Index("ix_agent_hostname_lower", text("lower(hostname)")),
         Index("ix_agent_tags", "tags", postgresql_using="gin"),
         Index("ix_agent_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
         Index("ix_agent_fast", "fast_until", postgresql_where=text("fast_forever OR fast_until IS NOT NULL")),

@@ -95,6 +95,7 @@ DASHBOARD = (
 def upgrade() -> None:
     _groups()
     _figures()
+    op.create_index("ix_agent_hostname_lower", "agent", [sa.text("lower(hostname)")])
     op.create_index("ix_agent_tags", "agent", ["tags"], postgresql_using="gin")
     op.add_column(
         "system_event", sa.Column("count", sa.BigInteger(), server_default=sa.text("1"), nullable=False)
