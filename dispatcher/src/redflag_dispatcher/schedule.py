@@ -27,7 +27,9 @@ from redflag_store.queries.commands_create import (
     MAX_PENDING_PER_AGENT,
     AlreadyPendingError,
     CommandRefusedError,
-    request_commands,
+    RateLimitedError,
+    Wanted,
+    create_each,
 )
 from redflag_store.queries.groups import groups_of
 from redflag_store.queries.schedule import DueRow, LookWrite, NewSubsystem, PlanWrite, StaleAgent, ToPlan
@@ -199,38 +201,34 @@ class Scheduler:
     async def _make(
         self, session: AsyncSession, name: str, rows: Sequence[DueRow], settings: FleetSettings, now: datetime
     ) -> list[LookWrite]:
-        """Make one subsystem's commands; a host that is refused is left out and the others are asked for again."""
-        looks: list[LookWrite] = []
-        left = {row.agent_id: row for row in rows}
+        """Make one subsystem's commands; a host that is refused stays due, and says nothing about the others."""
         params = ScanParams(subsystem=name).model_dump(mode="json")
-        while left:
-            agents = list(left)
-            try:
-                made = await request_commands(
-                    session,
-                    self._clock,
-                    intent=None,
-                    agents=agents,
-                    kind=CommandKind.SCAN.value,
-                    params=params,
-                    requested_by=REQUESTED_BY,
-                    op=self._new_id(),
-                    dedupe_key=rules.dedupe_key(name),
-                    source=CommandSource.SYSTEM,
-                )
-            except AlreadyPendingError as error:
-                looks.append(self._moved(left.pop(error.agent_id), None, settings, now))
-            except CommandRefusedError as error:
-                retry_after_s = getattr(error, "retry_after_s", None)
-                outcome = Outcome.TOO_MANY if retry_after_s is None else Outcome.RATE_LIMITED
-                looks.append(self._held(left.pop(error.agent_id), outcome, now, retry_after_s or 0.0))
-            else:
-                looks += [
-                    self._moved(left[agent], command, settings, now)
-                    for agent, command in zip(agents, made, strict=True)
-                ]
-                break
-        return looks
+        op = self._new_id()
+        wanted = [
+            Wanted(
+                agent_id=row.agent_id,
+                kind=CommandKind.SCAN,
+                params=json.dumps(params),
+                intent_id=None,
+                op=op,
+                dedupe_key=rules.covering_keys(name)[0],
+                requested_by=REQUESTED_BY,
+            )
+            for row in rows
+        ]
+        made = await create_each(session, self._clock, wanted, source=CommandSource.SYSTEM)
+        return [self._after(row, outcome, settings, now) for row, outcome in zip(rows, made, strict=True)]
+
+    def _after(
+        self, row: DueRow, made: UUID | CommandRefusedError, settings: FleetSettings, now: datetime
+    ) -> LookWrite:
+        if isinstance(made, UUID):
+            return self._moved(row, made, settings, now)
+        if isinstance(made, AlreadyPendingError):
+            return self._moved(row, None, settings, now)
+        if isinstance(made, RateLimitedError):
+            return self._held(row, Outcome.RATE_LIMITED, now, made.retry_after_s)
+        return self._held(row, Outcome.TOO_MANY, now)
 
     def _moved(self, row: DueRow, command: UUID | None, settings: FleetSettings, now: datetime) -> LookWrite:
         times = rules.after_run(

@@ -12,8 +12,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from redflag_store.dedupe_keys import dedupe_key
 from redflag_store.subsystem_rules import Values
 from redflag_wire import agent_version
+from redflag_wire.command_params import CommandKind
 
 FIRST_WITHIN_S: Final = 30.0  # a new host's first scans are made within this, whatever the interval
 HELD_S: Final = 300.0  # a host that has too much pending is looked at again after this
@@ -69,13 +71,8 @@ class Due:
 
 
 def covering_keys(name: str) -> tuple[str, ...]:
-    """Return the dedupe keys of pending commands that make a scan of `name` needless."""
-    return (dedupe_key(name), dedupe_key("all"))
-
-
-def dedupe_key(name: str) -> str:
-    """Return the key an operator's scan of `name` has too, so that neither doubles the other."""
-    return f"scan:{name}"
+    """Return the dedupe keys of pending commands that make a scan of `name` needless, its own first."""
+    return tuple(dedupe_key(CommandKind.SCAN, {"subsystem": one}) for one in (name, "all"))
 
 
 def judge(due: Due, *, pending: int, most: int, covered: bool, minimum: str | None) -> Outcome:

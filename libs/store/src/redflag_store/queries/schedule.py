@@ -183,7 +183,7 @@ LIMIT $2 {_DUE_LOCKS}
 
 _PENDING = f"""
 SELECT agent_id, id AS command_id, dedupe_key FROM command
-WHERE agent_id = ANY($1::uuid[]) AND {PENDING_SQL}
+WHERE agent_id = ANY($1::uuid[]) AND kind <> 'cancel' AND {PENDING_SQL}
 """  # noqa: S608 - constants
 
 _LOOKED = """
@@ -262,7 +262,7 @@ async def claim_due(session: AsyncSession, now: datetime, limit: int, *, fast: b
 
 
 async def pending_commands(session: AsyncSession, agents: Collection[UUID]) -> list[PendingScan]:
-    """What these hosts have pending."""
+    """What these hosts have pending, without cancels, which do not count."""
     connection = await driver_connection(session)
     return [PendingScan(**dict(row)) for row in await connection.fetch(_PENDING, list(agents))]
 

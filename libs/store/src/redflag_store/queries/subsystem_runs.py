@@ -44,7 +44,8 @@ WITH run AS (
 )
 UPDATE subsystem s SET last_run_at = $7::timestamptz, last_result = run.result, last_code = run.code,
        failures = CASE WHEN run.good THEN 0 ELSE s.failures + 1 END,
-       due_at = CASE WHEN run.good AND run.source = 'manual' THEN $7::timestamptz + make_interval(secs => s.plan_interval_s)
+       due_at = CASE WHEN run.good AND run.source = 'manual'
+                     THEN $7::timestamptz + make_interval(secs => s.plan_interval_s)
                      ELSE s.due_at END,
        next_run_at = CASE WHEN run.good AND run.source = 'manual'
                           THEN $7::timestamptz + make_interval(secs => s.plan_interval_s) + (s.next_run_at - s.due_at)
