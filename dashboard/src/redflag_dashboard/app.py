@@ -7,6 +7,7 @@ from aiohttp import web
 from redflag_dashboard import page
 from redflag_dashboard.api import (
     about,
+    cancels,
     commands,
     exports,
     groups,
@@ -16,6 +17,7 @@ from redflag_dashboard.api import (
     hosts,
     plans,
     records,
+    retries,
     tokens,
     updates,
 )
@@ -35,6 +37,8 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *updates.ROUTES,
     *plans.ROUTES,
     *commands.ROUTES,
+    *cancels.ROUTES,
+    *retries.ROUTES,
     *history.ROUTES,
     *records.ROUTES,
     *tokens.ROUTES,

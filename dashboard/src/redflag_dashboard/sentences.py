@@ -23,6 +23,15 @@ _ENDS: Final = {
     "unknown": "ended in a way nobody can tell",
     "failed": "failed",
 }
+_ENDED: Final = {
+    "succeeded": "succeeded already",
+    "failed": "failed already",
+    "cancelled": "was cancelled already",
+    "expired": "expired before the host took it",
+    "rejected": "was refused by the host",
+    "parked": "was given up: the host never took it",
+    "unknown": "ended in a way nobody can tell",
+}
 _SUBJECTS: Final = {
     "collect_specs": "Collecting facts",
     "reboot": "Restart",
@@ -71,6 +80,11 @@ def sentence(
     if reason and reason not in line:
         line += f" ({reason})"
     return _cut(line)
+
+
+def ended_as(state: str) -> str:
+    """How a command ended, to stand after its name: `succeeded`, `was cancelled`, `expired before ...`."""
+    return _ENDED.get(state) or f"ended as {state}"
 
 
 def subject(kind: str, params: Mapping[str, Any], target_kind: str | None = None) -> str:

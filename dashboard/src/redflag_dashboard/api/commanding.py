@@ -1,9 +1,11 @@
 """The one way a route asks for a command: a signed intent and the command in the route's transaction."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from redflag_dashboard.agent_versions import agent_too_old
 from redflag_dashboard.intents import IntentTooLargeError, sign_intent
 from redflag_dashboard.models.commands import Command
 from redflag_dashboard.rest.openapi import PREFIX
@@ -11,14 +13,19 @@ from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, Call
 from redflag_store import dedupe_keys
 from redflag_store.queries.commands import get_command
-from redflag_store.queries.commands_create import (
+from redflag_store.queries.commands_create import request_commands
+from redflag_store.queries.intents import IntentData, store_intent
+from redflag_store.queries.refusals import (
     AgentNotActiveError,
     AlreadyPendingError,
+    AlreadyRetriedError,
     CommandRefusedError,
+    DepthError,
+    RateLimitedError,
     TooManyPendingError,
-    request_commands,
 )
-from redflag_store.queries.intents import IntentData, store_intent
+from redflag_store.queries.settings import read_settings
+from redflag_store.tables import Agent
 from redflag_wire.command_params import CommandKind, CommandParams
 from redflag_wire.errors import SchemaRefusedError
 from redflag_wire.intent import IntentVerb
@@ -28,6 +35,8 @@ PROBLEMS = (
     ProblemCode.ALREADY_PENDING,
     ProblemCode.TOO_MANY_PENDING,
     ProblemCode.TOO_MANY_PACKAGES,
+    ProblemCode.AGENT_TOO_OLD,
+    ProblemCode.RATE_LIMITED,
 )
 """What a route that asks for a command may answer with."""
 
@@ -88,6 +97,7 @@ async def ask(
     Raises:
         ProblemError: one of `PROBLEMS`.
     """
+    await _refuse_too_old(call, agent, kind)
     values = params.model_dump(mode="json")
     intent = intent_of(call, verb, [agent], values)
     try:
@@ -109,6 +119,18 @@ async def ask(
     return command_id
 
 
+async def _refuse_too_old(call: AnyCall, agent: UUID, kind: CommandKind) -> None:
+    minimum = (await read_settings(call.tx)).version("agents.minimum_version")
+    host = None if minimum is None else await call.tx.get(Agent, agent)
+    if host is not None and agent_too_old(host.agent_version, minimum, kind):
+        raise ProblemError(
+            ProblemCode.AGENT_TOO_OLD,
+            f"{host.hostname} runs agent {host.agent_version or 'of an unknown version'}; "
+            f"{minimum} is the oldest that is asked for anything but its own update",
+            extra={"agent_version": host.agent_version, "minimum_version": minimum},
+        )
+
+
 async def problem_of(call: AnyCall, error: CommandRefusedError) -> ProblemError:
     """What to answer when the store refused a command."""
     if isinstance(error, AlreadyPendingError):
@@ -126,6 +148,28 @@ async def problem_of(call: AnyCall, error: CommandRefusedError) -> ProblemError:
     if isinstance(error, TooManyPendingError):
         return ProblemError(
             ProblemCode.TOO_MANY_PENDING, f"{error.limit} commands of this host wait for their end already"
+        )
+    if isinstance(error, RateLimitedError):
+        wait_s = max(1, math.ceil(error.retry_after_s))
+        return ProblemError(
+            ProblemCode.RATE_LIMITED,
+            f"the host was asked for as much as its limit allows; it takes the next command in {wait_s} s",
+            extra={"retry_after_s": wait_s},
+            headers={"Retry-After": str(wait_s)},
+        )
+    if isinstance(error, AlreadyRetriedError):
+        return await in_the_way(
+            call,
+            ProblemCode.ALREADY_RETRIED,
+            f"command {error.by} is its retry already; retry that one when it has ended",
+            error.by,
+        )
+    if isinstance(error, DepthError):
+        return await in_the_way(
+            call,
+            ProblemCode.RETRY_TOO_DEEP,
+            f"{error.limit} retries in a row lead here; find out what is wrong, then ask anew",
+            error.command_id,
         )
     raise error
 

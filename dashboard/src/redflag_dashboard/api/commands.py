@@ -1,10 +1,20 @@
 """Commands: listing, showing, and waiting for one to move."""
 
+from dataclasses import replace
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from redflag_dashboard.api import host_lookup
-from redflag_dashboard.models.commands import Command, CommandDetail, CommandQuery, CommandsQuery
+from redflag_dashboard.models.commands import (
+    Command,
+    CommandDetail,
+    CommandQuery,
+    CommandsMeant,
+    CommandsQuery,
+)
 from redflag_dashboard.models.common import CommandPath, Page
+from redflag_dashboard.models.hosts import HostConditions
 from redflag_dashboard.parts import Parts
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.problems import ProblemCode, ProblemError
@@ -12,6 +22,7 @@ from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route
 from redflag_store.command_states import END_STATES
 from redflag_store.queries.commands import (
     CommandFilter,
+    cancel_of,
     command_state,
     command_timeline,
     get_command,
@@ -24,13 +35,7 @@ async def list_(call: Call[Nothing, CommandsQuery, Nothing]) -> Answer:
     query = call.query
     after = cursor.decode(query.cursor, cursor.TIME_KEY)
     async with call.parts.sessions() as session:
-        wanted = CommandFilter(
-            agent_id=await host_lookup.host_id(session, query.host),
-            state=query.state,
-            kind=query.kind,
-            op=query.op,
-            pending=query.pending,
-        )
+        wanted = replace(await filter_of(session, query), pending=query.pending, retry_of=query.retry_of)
         page = await list_commands(session, wanted, after=after, limit=query.limit)
     last = page.rows[-1].command if page.more else None
     return Answer(
@@ -39,6 +44,26 @@ async def list_(call: Call[Nothing, CommandsQuery, Nothing]) -> Answer:
             next=None if last is None else cursor.encode((last.requested_at, last.id)),
             total=page.total,
         )
+    )
+
+
+async def filter_of(session: AsyncSession, meant: CommandsMeant) -> CommandFilter:
+    """The store's filter for what was asked.
+
+    Raises:
+        ProblemError: one of `host_lookup.FILTER_PROBLEMS`.
+    """
+    return CommandFilter(
+        agent_id=await host_lookup.host_id(session, meant.host),
+        hosts=await host_lookup.filter_of(
+            session, HostConditions(group=meant.group, tag=meant.tag, under=meant.under, os=meant.os)
+        ),
+        state=meant.state,
+        kind=meant.kind,
+        source=meant.source,
+        op=meant.op,
+        since=meant.since,
+        until=meant.until,
     )
 
 
@@ -52,7 +77,8 @@ async def show(call: Call[CommandPath, CommandQuery, Nothing]) -> Answer:
         if row is None:
             raise _not_found(command_id)
         events = await command_timeline(session, command_id)
-    return Answer(CommandDetail.whole(row, events))
+        cancel = await cancel_of(session, row.command)
+    return Answer(CommandDetail.whole(row, events, cancel))
 
 
 async def _wait(parts: Parts, command_id: UUID, wait_s: float, after_state: str | None) -> None:
@@ -82,7 +108,7 @@ def _not_found(command_id: UUID) -> ProblemError:
 ROUTES: tuple[AnyRoute, ...] = (
     Route(
         "GET", "/commands", "commands_list", "List commands", list_, Page[Command], Nothing, CommandsQuery,
-        Nothing, "commands", problems=host_lookup.PROBLEMS,
+        Nothing, "commands", problems=host_lookup.FILTER_PROBLEMS,
     ),
     Route(
         "GET", "/commands/{command}", "commands_show", "Show a command, or wait for it", show, CommandDetail,

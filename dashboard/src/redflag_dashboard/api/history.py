@@ -1,11 +1,11 @@
 """History: what was done, on one host or on all of them."""
 
 from redflag_dashboard.api import host_lookup
+from redflag_dashboard.api.commands import filter_of
 from redflag_dashboard.models.common import Page
 from redflag_dashboard.models.history import HistoryLine, HistoryQuery
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route
-from redflag_store.queries.commands import CommandFilter
 from redflag_store.queries.history import list_history
 
 
@@ -14,9 +14,7 @@ async def history(call: Call[Nothing, HistoryQuery, Nothing]) -> Answer:
     query = call.query
     after = cursor.decode(query.cursor, cursor.TIME_KEY)
     async with call.parts.sessions() as session:
-        agent = await host_lookup.host_id(session, query.host)
-        wanted = CommandFilter(agent_id=agent, kind=query.kind)
-        page = await list_history(session, wanted, after=after, limit=query.limit)
+        page = await list_history(session, await filter_of(session, query), after=after, limit=query.limit)
     last = page.rows[-1].row.command if page.more else None
     return Answer(
         Page[HistoryLine](
@@ -30,6 +28,6 @@ async def history(call: Call[Nothing, HistoryQuery, Nothing]) -> Answer:
 ROUTES: tuple[AnyRoute, ...] = (
     Route(
         "GET", "/history", "history_list", "What was done, one line each", history, Page[HistoryLine], Nothing,
-        HistoryQuery, Nothing, "history", problems=host_lookup.PROBLEMS,
+        HistoryQuery, Nothing, "history", problems=host_lookup.FILTER_PROBLEMS,
     ),
 )  # fmt: skip

@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from redflag_dashboard.code_words import in_words
-from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit
+from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit, Search
+from redflag_dashboard.models.groups import GroupText
+from redflag_dashboard.models.hosts import TagText
 from redflag_dashboard.rest.route import Strict
 from redflag_store.command_states import END_STATES, ServerState
 from redflag_store.queries.commands import CommandRow
@@ -30,14 +32,33 @@ def duration_ms(command: Row) -> int | None:
     return max(0, round((ended - began).total_seconds() * 1000))
 
 
-class CommandsQuery(Strict):
-    """What commands to list."""
+class CommandsMeant(Strict):
+    """Which commands are meant; all that is given must hold."""
 
     host: HostText | None = None
-    state: ServerState | None = None
+    group: GroupText | None = Field(default=None, description="Of members of this group: its id or name")
+    tag: TagText | None = None
+    under: HostText | None = Field(
+        default=None, description="Of this host and everything below it in the tree"
+    )
+    os: Search | None = Field(
+        default=None, description="Text in the host's operating system: name or version"
+    )
     kind: CommandKind | None = None
+    state: ServerState | None = None
+    source: CommandSource | None = Field(
+        default=None, description="`manual`: an operator asked for it; `system`: RedFlag itself did"
+    )
     op: UUID | None = Field(default=None, description="Correlation id of the request that asked for it")
+    since: AwareDatetime | None = Field(default=None, description="Asked for at this time or later")
+    until: AwareDatetime | None = Field(default=None, description="Asked for before this time")
+
+
+class CommandsQuery(CommandsMeant):
+    """What commands to list."""
+
     pending: bool | None = Field(default=None, description="Without an end yet, or with one")
+    retry_of: UUID | None = Field(default=None, description="The retry of this command")
     cursor: Cursor | None = None
     limit: Limit = PAGE_DEFAULT
 
@@ -83,7 +104,9 @@ class Command(BaseModel):
         description="`manual`: an operator asked for it; `system`: RedFlag itself did"
     )
     deliveries: int = Field(description="How often it was handed to the host's agent")
-    retry_of: UUID | None
+    retry_of: UUID | None = Field(description="The ended command it was asked for in the stead of")
+    retried_by: UUID | None = Field(description="The command that was asked for in its stead")
+    retry_depth: int = Field(description="How many retries lead here; 0 for a first try")
     plan_digest: str | None
     exit_code: int | None
     duration_ms: int | None = Field(description=DURATION)
@@ -124,6 +147,8 @@ def _fields(row: CommandRow) -> dict[str, Any]:
         "source": CommandSource(command.source),
         "deliveries": command.deliveries,
         "retry_of": command.retry_of,
+        "retried_by": row.retried_by,
+        "retry_depth": command.retry_depth,
         "plan_digest": command.plan_digest,
         "exit_code": command.exit_code,
         "duration_ms": duration_ms(command),
@@ -154,20 +179,45 @@ class TimelineEvent(BaseModel):
         )
 
 
+class Cancelling(BaseModel):
+    """The newest attempt to cancel a command."""
+
+    command_id: UUID = Field(description="The command that cancels it")
+    state: ServerState
+    code: str | None = Field(description="Why it could not be cancelled")
+    reason: str | None = Field(description="`code` in words")
+    requested_by: str
+    requested_at: datetime
+
+    @classmethod
+    def of(cls, command: Row) -> Self:
+        """The attempt that a command of kind `cancel` is."""
+        return cls(
+            command_id=command.id,
+            state=ServerState(command.state),
+            code=command.code,
+            reason=in_words(command.code),
+            requested_by=command.requested_by,
+            requested_at=command.requested_at,
+        )
+
+
 class CommandDetail(Command):
     """A command with everything known about it."""
 
+    cancel: Cancelling | None = Field(description="The newest attempt to cancel it")
     events: list[TimelineEvent]
     stdout: str | None = Field(description="First and last 64 KiB")
     stderr: str | None = Field(description="First and last 64 KiB")
     envelope: str | None = Field(description="The signed bytes, base64; null until signed")
 
     @classmethod
-    def whole(cls, row: CommandRow, events: list[CommandEvent]) -> Self:
+    def whole(cls, row: CommandRow, events: list[CommandEvent], cancel: Row | None) -> Self:
         """The command of a row that was loaded whole."""
         command = row.command
         return cls(
             **_fields(row),
+            cancel=None if cancel is None else Cancelling.of(cancel),
             events=[TimelineEvent.of(event) for event in events],
             stdout=command.stdout,
             stderr=command.stderr,

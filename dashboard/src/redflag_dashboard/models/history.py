@@ -6,20 +6,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from redflag_dashboard.models.commands import DURATION, HOST_TIME, duration_ms
-from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit
-from redflag_dashboard.rest.route import Strict
+from redflag_dashboard.models.commands import DURATION, HOST_TIME, CommandsMeant, duration_ms
+from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, Limit
 from redflag_dashboard.sentences import sentence
 from redflag_store.queries.history import Done
 from redflag_store.tables import UpdateHistory
-from redflag_wire.command_params import CommandKind
 
 
-class HistoryQuery(Strict):
+class HistoryQuery(CommandsMeant):
     """What history to list."""
 
-    host: HostText | None = None
-    kind: CommandKind | None = None
     cursor: Cursor | None = None
     limit: Limit = PAGE_DEFAULT
 
