@@ -4,30 +4,32 @@ import pytest
 
 from redflag_store.command_states import (
     END_STATES,
+    HOST_SILENT,
     PROVISIONAL,
     TRANSITIONS,
     IllegalMoveError,
     ServerState,
     can_move,
+    is_provisional,
     letter_of,
     route,
 )
 
 # Written out by hand from the state diagram: rows lead to columns.
 LEGAL = {
-    "requested": "signed cancelled",
+    "requested": "signed cancelled expired succeeded failed",
     "signed": "queued cancelled expired",
     "queued": "delivered cancelling expired rejected parked",
     "delivered": "running cancelling expired",
     "running": "succeeded failed unknown cancelling",
     "cancelling": "succeeded failed cancelled expired rejected parked unknown",
-    "expired": "succeeded failed unknown",
+    "expired": "succeeded failed cancelled unknown",
     "succeeded": "",
     "failed": "",
     "cancelled": "",
     "rejected": "",
-    "parked": "",
-    "unknown": "",
+    "parked": "succeeded failed cancelled unknown",
+    "unknown": "succeeded failed cancelled",
 }
 
 
@@ -47,11 +49,23 @@ def test_every_transition_has_one_letter() -> None:
     assert letter_of(ServerState.EXPIRED, ServerState.SUCCEEDED) == "l"
 
 
-def test_end_states_are_final_but_for_the_provisional_one() -> None:
+def test_end_states_are_final_but_for_the_provisional_ones() -> None:
     for state in END_STATES - PROVISIONAL:
         assert not any(can_move(state, other) for other in ServerState)
     for state in PROVISIONAL:
-        assert all(other in END_STATES - PROVISIONAL for other in ServerState if can_move(state, other))
+        assert all(other in END_STATES for other in ServerState if can_move(state, other))
+
+
+def test_only_what_the_server_concluded_from_silence_is_provisional() -> None:
+    assert {state for state in ServerState if is_provisional(state, None)} == {"expired", "parked"}
+    assert is_provisional(ServerState.UNKNOWN, HOST_SILENT)
+    assert not is_provisional(ServerState.UNKNOWN, "probe_cannot_tell")
+
+
+def test_replacing_a_provisional_end_happens_once() -> None:
+    # The host's own word never carries the server's code, so what replaced an end is not provisional itself.
+    ways = [other for state in PROVISIONAL for other in ServerState if can_move(state, other)]
+    assert not any(is_provisional(other, None) for other in ways)
 
 
 def test_every_state_reaches_an_end() -> None:

@@ -3,8 +3,9 @@
 Guarantees (ARCHITECTURE.md section 4 as kept in ARCHITECTURE.md):
 
 - `can_move` is true exactly for the lettered transitions of `TRANSITIONS`, nothing else.
-- An end state has no way out, except that `expired` is provisional: a late signed report of work that started
-  before the expiry replaces it, and only by another end state, so it happens at most once (letter l).
+- An end state has no way out, except a provisional one: an end the server concluded from a host's silence
+  (`expired`, `parked`, and `unknown` with the code `host_silent`). A late signed report of work that started before
+  the expiry replaces it by the host's own end, so it happens at most once (letter l).
 - `route` spells out the states a host's word implies (a report of finished work proves publication, delivery
   and start), so that each of them gets its own row in `command_event`.
 
@@ -52,8 +53,11 @@ END_STATES: Final = frozenset(
 )
 """States in which the server awaits nothing more; they do not count against the pending limit."""
 
-PROVISIONAL: Final = frozenset({ServerState.EXPIRED})
-"""End states that a late report may still replace, once."""
+PROVISIONAL: Final = frozenset({ServerState.EXPIRED, ServerState.PARKED, ServerState.UNKNOWN})
+"""End states that a late report may still replace, once; of `unknown` ask `is_provisional`."""
+
+HOST_SILENT: Final = "host_silent"
+"""The code of a command that ended as `unknown` because its host was silent, not by the host's own word."""
 
 LATE_REPORT: Final = "late_report"
 """The only cause with which a provisional state may be replaced."""
@@ -80,11 +84,12 @@ TRANSITIONS: Final[dict[str, frozenset[tuple[ServerState, ServerState]]]] = {
     ),
     # f: before the first publish the server cancels (or lets expire) alone and finally; after it a cancel
     # waits in `cancelling` for the host's signed word or for `exp`. A host that is gone, or that never started
-    # what it received, ends as `expired`. Refusals are the host's signed word. A running command does not
-    # expire: only the host, or letter g, ends it.
+    # what it received, ends as `expired`; so does what was not admitted in the time its intent is good for.
+    # Refusals are the host's signed word. A running command does not expire: only the host, or letter g, ends it.
     "f": frozenset(
         {
             (_S.REQUESTED, _S.CANCELLED),
+            (_S.REQUESTED, _S.EXPIRED),
             (_S.SIGNED, _S.CANCELLED),
             (_S.SIGNED, _S.EXPIRED),
             (_S.QUEUED, _S.EXPIRED),
@@ -100,12 +105,26 @@ TRANSITIONS: Final[dict[str, frozenset[tuple[ServerState, ServerState]]]] = {
             (_S.CANCELLING, _S.PARKED),
         }
     ),
-    # g: a crash after STARTED and the probe cannot tell; reconciled, never run again blindly.
+    # g: a crash after STARTED and the probe cannot tell, or the host fell silent after it; never run again blindly.
     "g": frozenset({(_S.RUNNING, _S.UNKNOWN), (_S.CANCELLING, _S.UNKNOWN)}),
     # l: a late report; see the module's guarantees.
     "l": frozenset(
-        {(_S.EXPIRED, _S.SUCCEEDED), (_S.EXPIRED, _S.FAILED), (_S.EXPIRED, _S.UNKNOWN)},
+        {
+            (_S.EXPIRED, _S.SUCCEEDED),
+            (_S.EXPIRED, _S.FAILED),
+            (_S.EXPIRED, _S.CANCELLED),
+            (_S.EXPIRED, _S.UNKNOWN),
+            (_S.PARKED, _S.SUCCEEDED),
+            (_S.PARKED, _S.FAILED),
+            (_S.PARKED, _S.CANCELLED),
+            (_S.PARKED, _S.UNKNOWN),
+            (_S.UNKNOWN, _S.SUCCEEDED),
+            (_S.UNKNOWN, _S.FAILED),
+            (_S.UNKNOWN, _S.CANCELLED),
+        },
     ),
+    # s: a cancel settled by the server, never sent: its target was not published yet, or had ended.
+    "s": frozenset({(_S.REQUESTED, _S.SUCCEEDED), (_S.REQUESTED, _S.FAILED)}),
 }
 """Letter -> the moves it allows."""
 
@@ -126,6 +145,16 @@ class IllegalMoveError(StoreError):
 def can_move(from_state: ServerState, to_state: ServerState) -> bool:
     """Whether one lettered transition leads from `from_state` to `to_state`; staying put is not a move."""
     return (from_state, to_state) in _LETTER
+
+
+def is_provisional(state: ServerState, code: str | None) -> bool:
+    """Whether a late report may still replace this end.
+
+    Args:
+        state: of the command.
+        code: of the command; it tells a host's own `unknown` from the server's.
+    """
+    return state in PROVISIONAL and (state is not ServerState.UNKNOWN or code == HOST_SILENT)
 
 
 def letter_of(from_state: ServerState, to_state: ServerState) -> str:

@@ -23,9 +23,9 @@ from sqlmodel import col
 from redflag_store.command_states import (
     END_STATES,
     LATE_REPORT,
-    PROVISIONAL,
     IllegalMoveError,
     ServerState,
+    is_provisional,
     letter_of,
     route,
 )
@@ -105,8 +105,8 @@ async def move_command(
     if not fields.keys() <= allowed:
         raise TypeError(f"a move to {target} may not write {', '.join(sorted(fields.keys() - allowed))}")
     at = clock.now()
-    start = await _locked_state(session, command_id)
-    if start in PROVISIONAL and cause != LATE_REPORT:
+    start, code = await _locked_state(session, command_id)
+    if start in END_STATES and not (cause == LATE_REPORT and is_provisional(start, code)):
         raise IllegalMoveError(start, target)
     steps = route(start, target) if skip_ahead else (target,)
     here = start
@@ -154,7 +154,7 @@ async def remark_command(
     Raises:
         CommandNotFoundError: no such command.
     """
-    state = await _locked_state(session, command_id)
+    state, _ = await _locked_state(session, command_id)
     event = {
         "id": new_id(clock, random),
         "command_id": command_id,
@@ -169,13 +169,17 @@ async def remark_command(
     await _notify(session, command_id)
 
 
-async def _locked_state(session: AsyncSession, command_id: UUID) -> ServerState:
-    state = await session.scalar(
-        select(col(Command.state)).where(col(Command.id) == command_id).with_for_update(key_share=True)
-    )
-    if state is None:
+async def _locked_state(session: AsyncSession, command_id: UUID) -> tuple[ServerState, str | None]:
+    row = (
+        await session.execute(
+            select(col(Command.state), col(Command.code))
+            .where(col(Command.id) == command_id)
+            .with_for_update(key_share=True)
+        )
+    ).one_or_none()
+    if row is None:
         raise CommandNotFoundError(command_id)
-    return ServerState(state)
+    return ServerState(row.state), row.code
 
 
 async def _notify(session: AsyncSession, command_id: UUID) -> None:
