@@ -4,7 +4,8 @@ Guarantees, in this order for each batch: every message climbs the ladder of ``r
 once, with everything that follows from it, in one transaction; only after the commit is a message acknowledged, and
 only after that is the agent's highest contiguous number published on ``rf.done.<n>``. A message that is refused is
 ended at the broker, counted, and told in one event per agent and reason. A batch the database refuses for its data
-is taken again message by message, so one that cannot be stored stops nobody else's.
+is taken again message by message, so one that cannot be stored stops nobody else's; such a report is taken without its
+body, and if that cannot be stored either, its number counts as taken, so that it does not hold up its own chain.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from nats.aio.client import Client
@@ -20,16 +22,17 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from redflag_broker_config.subjects import HEADER_AGENT, done_subject, shard_of
 from redflag_dispatcher.after_commands import write_after_commands
 from redflag_dispatcher.errors import ReportRefusedError
+from redflag_dispatcher.inventory_asking import ask_for_whole
 from redflag_dispatcher.metrics import Metrics
 from redflag_dispatcher.package_writes import write_packages
 from redflag_dispatcher.pull import ACK, IN_PROGRESS, TERM, Pulled, Puller
-from redflag_dispatcher.report_body import ReadReport, read_report
+from redflag_dispatcher.report_body import ReadReport, read_report, without_body
 from redflag_dispatcher.report_chain import Chain, ChainFault
 from redflag_dispatcher.report_check import AgentKeys, check_report
 from redflag_dispatcher.report_effects import Effects
 from redflag_ops.logging import get_logger
 from redflag_store.queries import ingest as queries
-from redflag_store.queries.ingest import ChainRow, InboxRow
+from redflag_store.queries.ingest import ChainRow, InboxRow, KnownReport
 from redflag_store.queries.journal import write_events, write_moves
 from redflag_store.queries.transient import is_refused_data
 from redflag_store.states import AgentState, Severity
@@ -139,15 +142,19 @@ class Ingest:
                 for message in messages:
                     await self._take([message])
                 return
-            refusal = ReportRefusedError("not_storable", str(error)[:200])
-            outcome = await self._only_refuse(Refusal(messages[0], agent_header(messages[0]), refusal))
+            outcome = await self._take_without_body(messages[0], str(error).partition("\n")[0][:200])
         refused = {id(refusal.message) for refusal in outcome.refused}
         await self._puller.answer([one for one in messages if id(one) not in refused], ACK)
         await self._puller.answer([one.message for one in outcome.refused], TERM)
         await self.confirm(outcome.confirmed)
 
-    async def store(self, messages: list[Pulled]) -> Outcome:
-        """Check and store messages in one transaction."""
+    async def store(self, messages: list[Pulled], unstorable: str | None = None) -> Outcome:
+        """Check and store messages in one transaction.
+
+        Args:
+            messages: as they came.
+            unstorable: why their bodies are left out; None to take them whole.
+        """
         started = self._clock.monotonic()
         agents = {agent for agent in map(agent_header, messages) if agent is not None}
         async with self._sessions() as session, session.begin():
@@ -158,12 +165,40 @@ class Ingest:
             if row.state != AgentState.REVOKED
         }
         read, refused = await asyncio.to_thread(self._check, messages, keys)
+        if unstorable is not None:
+            read = [(message, without_body(one.checked, unstorable)) for message, one in read]
         async with self._sessions() as session, session.begin():
             outcome, fresh, effects = await self._write(session, read, refused)
         self._count(fresh, effects)
         self._metrics.ingest_batch.observe(len(messages))
         self._metrics.ingest_seconds.observe(self._clock.monotonic() - started)
         return outcome
+
+    async def _take_without_body(self, message: Pulled, reason: str) -> Outcome:
+        """Take a report whose body the database refuses; skip its number when the rest is refused too."""
+        try:
+            return await self.store([message], reason)
+        except Exception as error:
+            if not is_refused_data(error):
+                raise
+        refusal = Refusal(message, agent_header(message), ReportRefusedError("not_storable", reason))
+        effects = Effects({}, self._clock.now(), self._new_id)
+        self._tell_refused([refusal], effects)
+        confirmed: dict[UUID, int] = {}
+        async with self._sessions() as session, session.begin():
+            rows = await queries.agent_keys(
+                session, {agent for agent in (refusal.agent,) if agent is not None}
+            )
+            row = rows.get(refusal.agent) if refusal.agent is not None else None
+            if row is not None:
+                keys = AgentKeys(row.agent_id, PublicKey(row.agent_pub), PublicKey(row.receipt_pub))
+                report = check_report(message.data, keys, fleet=self._fleet).report
+                chain = chain_of((await queries.lock_chains(session, {row.agent_id}))[row.agent_id])
+                chain.skip(report.rseq)
+                confirmed[row.agent_id] = chain.confirmed
+                await queries.note_agents(session, confirmed, effects.at)
+            await write_events(session, effects.events)
+        return Outcome([refusal], confirmed)
 
     def _check(
         self, messages: list[Pulled], keys: dict[UUID, AgentKeys]
@@ -186,22 +221,26 @@ class Ingest:
         now = self._clock.now()
         chains = await queries.lock_chains(session, sorted({one.checked.report.agent for _, one in read}))
         known = await queries.known_reports(session, {one.checked.report.report for _, one in read})
-        states = {agent: _chain(row) for agent, row in chains.items()}
+        states = {agent: chain_of(row) for agent, row in chains.items()}
+        taken = await queries.taken_numbers(session, _behind(read, states, known))
         effects = Effects({}, now, self._new_id)
         fresh: list[ReadReport] = []
         for message, one in read:
             report = one.checked.report
             if report.report in known:
-                if known[report.report] != one.checked.digest:
+                if known[report.report].digest != one.checked.digest:
                     error = ReportRefusedError(
                         "report_conflict", "the id of a report that is stored with other bytes"
                     )
                     refused.append(Refusal(message, report.agent, error))
                 else:
                     self._metrics.reports_repeated.inc()
+                    self._came_again(states[report.agent], one, known[report.report].received_at, effects)
                 continue
-            known[report.report] = one.checked.digest
-            if self._follow(states[report.agent], one, effects):
+            known[report.report] = KnownReport(one.checked.digest, now)
+            late = report.rseq <= chains[report.agent].last_rseq and (report.agent, report.rseq) not in taken
+            if late or self._follow(states[report.agent], one, effects):
+                taken |= {(report.agent, report.rseq)}
                 fresh.append(one)
         commands = {one.checked.report.cmd for one in fresh if one.checked.report.cmd is not None}
         effects.commands = await queries.lock_commands(session, commands)
@@ -209,11 +248,13 @@ class Ingest:
             effects.take(one)
         self._tell_refused(refused, effects)
         await queries.store_reports(session, [_inbox(one, effects) for one in fresh])
+        # What a report says of each package goes before the end of its command, which releases the rest of them.
+        wanted = await write_packages(session, effects.packages, at=now, new_id=self._new_id)
         await queries.change_commands(session, list(effects.changes.values()))
         await write_after_commands(session, effects.commands, effects.changes, now)
         await write_moves(session, effects.moves)
         await queries.store_facts(session, list(effects.facts.values()))
-        await write_packages(session, effects.packages, at=now, new_id=self._new_id)
+        await ask_for_whole(session, self._clock, wanted)
         await queries.note_agents(session, {agent: chain.confirmed for agent, chain in states.items()}, now)
         await write_events(session, effects.events)
         return Outcome(refused, {agent: chain.confirmed for agent, chain in states.items()}), fresh, effects
@@ -245,6 +286,19 @@ class Ingest:
             )
         return not taken
 
+    def _came_again(self, chain: Chain, one: ReadReport, first: datetime, effects: Effects) -> None:
+        """Give up a gap when the host shows that it has nothing to fill it with."""
+        report = one.checked.report
+        lost = chain.give_up_gap(report.rseq, first=first, now=effects.at)
+        if lost is not None:
+            effects.event(
+                Severity.WARNING,
+                "report_gap_given_up",
+                report.agent,
+                f"reports {lost.start} to {lost.stop - 1} never came and the host does not have them any more",
+                {"from": lost.start, "to": lost.stop - 1},
+            )
+
     def _tell_refused(self, refused: list[Refusal], effects: Effects) -> None:
         counted = Counter((one.agent, one.error.code) for one in refused)
         details = {(one.agent, one.error.code): one.error.detail for one in refused}
@@ -260,13 +314,6 @@ class Ingest:
                 f"{count} reports were refused: {details[agent, code]}",
                 {"code": code, "count": count, "agent": str(agent)},
             )
-
-    async def _only_refuse(self, refusal: Refusal) -> Outcome:
-        effects = Effects({}, self._clock.now(), self._new_id)
-        self._tell_refused([refusal], effects)
-        async with self._sessions() as session, session.begin():
-            await write_events(session, effects.events)
-        return Outcome([refusal], {})
 
     def _count(self, fresh: list[ReadReport], effects: Effects) -> None:
         for kind, count in Counter(one.checked.report.kind.value for one in fresh).items():
@@ -294,7 +341,20 @@ class Ingest:
             await self._nc.publish(done_subject(shard), json.dumps(numbers).encode())
 
 
-def _chain(row: ChainRow) -> Chain:
+def _behind(
+    read: list[tuple[Pulled, ReadReport]], chains: dict[UUID, Chain], known: dict[UUID, KnownReport]
+) -> list[tuple[UUID, int]]:
+    """The numbers of reports that come after their number was confirmed: taken already, or given up before."""
+    reports = (one.checked.report for _, one in read)
+    return [
+        (report.agent, report.rseq)
+        for report in reports
+        if report.report not in known and report.rseq <= chains[report.agent].confirmed
+    ]
+
+
+def chain_of(row: ChainRow) -> Chain:
+    """The chain a row of the database stands for."""
     agent, receipt = row.agent_last or (0, None), row.receipt_last or (0, None)
     return Chain(
         confirmed=row.last_rseq,

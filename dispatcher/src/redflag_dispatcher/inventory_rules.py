@@ -1,10 +1,12 @@
 """What an inventory changes in the state of a host's packages. Pure; decides on differences only.
 
-An approval names a version: when the candidate becomes another one it lapses, and the package is pending again
-(docs/protocol.md 3). A package being installed keeps its state until the result comes; one that was set to be
-ignored stays so. A package that is listed no more is up to date or gone from the host: it comes to rest.
+An approval names a version, and so does a rejection: when the candidate becomes another one it lapses, and the
+package is pending again (docs/protocol.md 3). A package being installed keeps its state until the result comes; one
+that was set to be ignored stays so until an operator takes that back. A package that is listed no more is up to date
+or gone from the host: it comes to rest.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,8 +35,12 @@ def decide(difference: Difference, *, at: datetime, new_id: Callable[[], UUID]) 
     """Decide on one difference between inventory and store."""
     listed, stored = difference.listed, difference.stored
 
-    def event(kind: UpdateEventKind, from_version: str | None, to_version: str | None) -> UpdateEventRow:
-        return UpdateEventRow(new_id(), at, difference.key, kind.value, from_version, to_version)
+    def event(
+        kind: UpdateEventKind, from_version: str | None, to_version: str | None, detail: str = "{}"
+    ) -> UpdateEventRow:
+        return UpdateEventRow(
+            new_id(), at, difference.key, kind.value, from_version, to_version, detail=detail
+        )
 
     if listed is None:
         old = None if stored is None else stored.installed
@@ -46,12 +52,19 @@ def decide(difference: Difference, *, at: datetime, new_id: Callable[[], UUID]) 
     if listed.candidate != stored.candidate:
         return Decision(
             _with_new_candidate(listed, stored),
-            event(UpdateEventKind.CHANGED, stored.candidate, listed.candidate),
+            event(UpdateEventKind.CHANGED, stored.candidate, listed.candidate, _lapsed(stored)),
         )
     row = PackageRow(listed, _same_candidate(listed, stored), stored.approved_version, stored.command_id)
     if listed.installed != stored.installed or listed.availability != stored.availability:
         return Decision(row, event(UpdateEventKind.CHANGED, stored.candidate, listed.candidate))
     return Decision(row, None)
+
+
+def _lapsed(stored: Stored) -> str:
+    """What an operator had said of the candidate that is no more, as the detail of the event."""
+    said = stored.state == PackageUpdateState.REJECTED or stored.approved_version is not None
+    rejected = stored.state == PackageUpdateState.REJECTED
+    return json.dumps({"lapsed": "rejected" if rejected else "approved"}) if said else "{}"
 
 
 def _fresh(listed: Listed) -> PackageUpdateState:

@@ -72,6 +72,28 @@ def after_install(
     return [*by_item.values(), *after_end(rest, end)]
 
 
+def after_rollback(
+    agent: UUID, packages: Sequence[CommandPackage], result: InstallResult, end: ServerState
+) -> tuple[list[StateChange], list[StateChange]]:
+    """Return the states after a rollback, and apart from them the packages that are back at an older version.
+
+    For those the update is there again, and nobody approved it: what was approved is what was taken back.
+    """
+    changes = after_install(agent, packages, result, end)
+    back = {
+        (agent, result.manager, item.name, item.arch)
+        for item in result.items
+        if item.ok and item.new is not None
+    }
+    returned = [
+        (key, PackageUpdateState.PENDING.value, installed)
+        for key, _, installed in changes
+        if key in back and result.drift is None
+    ]
+    kept = {key for key, _, _ in returned}
+    return [change for change in changes if change[0] not in kept], returned
+
+
 def extra_changes(plan: Plan) -> tuple[int, int]:
     """Return how many changes of a plan nobody asked for, and how many of all are removals."""
     asked = {(one.name, one.arch, one.version) for one in plan.request}

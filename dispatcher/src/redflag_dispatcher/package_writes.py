@@ -1,21 +1,26 @@
 """Writes what reports say about packages: inventories, plans, installations, released packages.
 
 Guarantees: the operations of one host are written in the order it reported them, those of many hosts together, one
-statement a table and round. An inventory followed by a newer one of the same manager is not written at all.
+statement a table and round. An inventory followed by a newer whole one of the same manager is not written at all.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from redflag_dispatcher import inventory_rules
-from redflag_dispatcher.package_results import StateChange, after_end, after_install, after_plan
-from redflag_dispatcher.report_body import ListedInventory
+from redflag_dispatcher.inventory_writes import InventoryOp, write_inventories
+from redflag_dispatcher.package_results import (
+    StateChange,
+    after_end,
+    after_install,
+    after_plan,
+    after_rollback,
+)
 from redflag_store.command_states import ServerState
 from redflag_store.queries import inventory, package_results
 from redflag_store.queries.inventory import UpdateEventRow
@@ -23,13 +28,7 @@ from redflag_store.queries.package_results import CommandPackage, HistoryRow, Pl
 from redflag_store.states import UpdateEventKind
 from redflag_wire.report_bodies import InstallResult
 
-
-@dataclass(frozen=True, slots=True)
-class InventoryOp:
-    """A whole inventory of one manager."""
-
-    agent: UUID
-    listed: ListedInventory
+__all__ = ["InstallOp", "InventoryOp", "PackageOp", "PlanOp", "ReleaseOp", "rounds", "write_packages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +41,13 @@ class PlanOp:
 
 @dataclass(frozen=True, slots=True)
 class InstallOp:
-    """An installation's result."""
+    """An installation's result, or a rollback's."""
 
     agent: UUID
     command: UUID
     end: ServerState
     result: InstallResult
+    rollback: bool
     agent_started_at: datetime | None
     agent_finished_at: datetime | None
 
@@ -74,6 +74,7 @@ def rounds(ops: Iterable[PackageOp]) -> list[list[PackageOp]]:
             isinstance(op, InventoryOp)
             and isinstance(last, InventoryOp)
             and last.listed.manager == op.listed.manager
+            and op.listed.base is None
         ):
             queue[-1] = op
         else:
@@ -83,40 +84,26 @@ def rounds(ops: Iterable[PackageOp]) -> list[list[PackageOp]]:
 
 async def write_packages(
     session: AsyncSession, ops: Sequence[PackageOp], *, at: datetime, new_id: Callable[[], UUID]
-) -> None:
-    """Write all operations; the caller holds the locks of their agents' rows."""
+) -> list[tuple[UUID, str]]:
+    """Write all operations; the caller holds the locks of their agents' rows.
+
+    Returns:
+        The (agent, manager) pairs whose whole inventory is to be asked for.
+    """
+    wanted: dict[tuple[UUID, str], None] = {}
     for turn in rounds(ops):
-        await _write_inventories(
+        found = await write_inventories(
             session, [op for op in turn if isinstance(op, InventoryOp)], at=at, new_id=new_id
         )
+        for pair, wants in found.items():
+            if wants:
+                wanted[pair] = None
+            else:
+                wanted.pop(pair, None)
         await _write_results(
             session, [op for op in turn if not isinstance(op, InventoryOp)], at=at, new_id=new_id
         )
-
-
-async def _write_inventories(
-    session: AsyncSession, ops: list[InventoryOp], *, at: datetime, new_id: Callable[[], UUID]
-) -> None:
-    if not ops:
-        return
-    found = await inventory.differences(
-        session,
-        [(op.agent, op.listed.manager) for op in ops],
-        list(chain.from_iterable(op.listed.rows for op in ops)),
-    )
-    decided = [(one, inventory_rules.decide(one, at=at, new_id=new_id)) for one in found]
-    await inventory.write_packages(
-        session,
-        [decision.row for _, decision in decided if decision.row is not None],
-        [one.key for one, decision in decided if decision.row is None],
-        at,
-    )
-    await inventory.write_update_events(
-        session, [decision.event for _, decision in decided if decision.event is not None]
-    )
-    await inventory.note_inventories(
-        session, [(op.agent, op.listed.source_age_s, op.listed.reboot_required) for op in ops], at
-    )
+    return list(wanted)
 
 
 async def _write_results(
@@ -133,9 +120,16 @@ async def _write_results(
     for package in await package_results.packages_of(session, commands):
         packages[package.command_id].append(package)
     changes: list[StateChange] = []
+    returned: list[StateChange] = []
     for op, command in zip(ops, commands, strict=True):
-        changes.extend(_changes(op, packages[command]))
+        if isinstance(op, InstallOp) and op.rollback:
+            others, back = after_rollback(op.agent, packages[command], op.result, op.end)
+            changes.extend(others)
+            returned.extend(back)
+        else:
+            changes.extend(_changes(op, packages[command]))
     await package_results.set_package_states(session, changes, at)
+    await package_results.return_to_pending(session, returned, at)
     await package_results.write_plans(session, [op.row for op in ops if isinstance(op, PlanOp)])
     installs = [op for op in ops if isinstance(op, InstallOp)]
     await package_results.write_history(
@@ -159,7 +153,8 @@ def _changes(op: PlanOp | InstallOp | ReleaseOp, packages: list[CommandPackage])
 def _history(op: InstallOp, *, at: datetime, new_id: Callable[[], UUID]) -> list[HistoryRow]:
     rows = []
     for item in op.result.items:
-        action = "install" if item.old is None else "remove" if item.new is None else "upgrade"
+        both = "rollback" if op.rollback else "upgrade"
+        action = "install" if item.old is None else "remove" if item.new is None else both
         rows.append(
             HistoryRow(
                 id=new_id(),
@@ -181,12 +176,13 @@ def _history(op: InstallOp, *, at: datetime, new_id: Callable[[], UUID]) -> list
 
 
 def _events(op: InstallOp, *, at: datetime, new_id: Callable[[], UUID]) -> list[UpdateEventRow]:
+    done = UpdateEventKind.ROLLED_BACK if op.rollback else UpdateEventKind.INSTALLED
     return [
         UpdateEventRow(
             id=new_id(),
             at=at,
             key=(op.agent, op.result.manager, item.name, item.arch),
-            kind=(UpdateEventKind.INSTALLED if item.ok else UpdateEventKind.FAILED).value,
+            kind=(done if item.ok else UpdateEventKind.FAILED).value,
             from_version=item.old,
             to_version=item.new,
             command_id=op.command,

@@ -5,13 +5,17 @@ the digest of the one before (``prev``; None for the first). A break is an event
 what a host signed: the report is stored all the same (docs/protocol.md 6).
 
 What is confirmed to the host is the highest number up to which everything is stored. Numbers beyond a gap wait in
-``ahead``, which is bounded: an agent that counts on without ever closing its gap is told so by an event, and the
-gap is then given up.
+``ahead``. A gap is given up when the host shows that it has nothing to fill it with: a host sends what is not confirmed
+again, beginning with its lowest number, so when the lowest of ``ahead`` comes again a while after it came first, the
+numbers below are gone (the database is an older one, restored, and the host had dropped what was confirmed before).
+``ahead`` is bounded besides. A number of a gap given up that does come later is stored all the same.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+GAP_PATIENCE = timedelta(minutes=2)  # from the first to the second coming of the lowest number beyond a gap
 AHEAD_MAX = 1024  # numbers kept beyond a gap, per agent; then the gap is given up
 
 
@@ -74,6 +78,27 @@ class Chain:
             else:
                 self.last_by_agent, self.newest_by_agent = digest, rseq
         return faults
+
+    def skip(self, rseq: int) -> None:
+        """Count a number as stored whose report cannot be."""
+        if rseq > self.confirmed:
+            self.ahead.add(rseq)
+            self._close()
+
+    def give_up_gap(self, rseq: int, *, first: datetime, now: datetime) -> range | None:
+        """Take in that a stored report came again; return the numbers given up, None when nothing was.
+
+        Args:
+            rseq: its number.
+            first: when it was stored.
+            now: the server's time.
+        """
+        if not self.ahead or rseq != min(self.ahead) or now - first < GAP_PATIENCE:
+            return None
+        lost = range(self.confirmed + 1, rseq)
+        self.confirmed = rseq - 1
+        self._close()
+        return lost
 
     def _close(self) -> None:
         while self.confirmed + 1 in self.ahead:

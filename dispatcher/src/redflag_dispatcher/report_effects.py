@@ -30,6 +30,7 @@ from redflag_wire.errors import WireError
 from redflag_wire.report import CommandState, Report, ReportKind
 
 COMPONENT = "ingest"
+_CHANGES_PACKAGES = frozenset({CommandKind.INSTALL_UPDATES, CommandKind.ROLLBACK_UPDATE})
 
 
 @dataclass(slots=True)
@@ -216,7 +217,7 @@ class Effects:
         change = self.changes[command.id]
         if read.inventory is not None:
             change.summary = json.dumps(result_text.of_inventory(read.inventory))
-        if read.install is not None and command.kind == CommandKind.INSTALL_UPDATES:
+        if read.install is not None and command.kind in _CHANGES_PACKAGES:
             self._install(read, report, command, end, change)
         elif (
             read.plan is not None
@@ -243,7 +244,15 @@ class Effects:
         change.stderr = result.stderr
         change.duration_ms = result.duration_ms
         self.packages.append(
-            InstallOp(report.agent, command.id, end, result, report.started, report.finished)
+            InstallOp(
+                report.agent,
+                command.id,
+                end,
+                result,
+                rollback=command.kind == CommandKind.ROLLBACK_UPDATE,
+                agent_started_at=report.started,
+                agent_finished_at=report.finished,
+            )
         )
 
     def _plan(self, read: ReadReport, report: Report, command: CommandRow, change: CommandChange) -> bool:
@@ -277,6 +286,7 @@ class Effects:
                     agent_id=report.agent,
                     command_id=command.id,
                     manager=plan.manager,
+                    mode=plan.mode.value,
                     digest=digest(data),
                     plan=data,
                     request=json.dumps({"packages": [one.model_dump(mode="json") for one in plan.request]}),

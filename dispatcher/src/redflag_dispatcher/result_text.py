@@ -14,12 +14,28 @@ NAMED = 3  # packages named in a line; the rest is counted
 def of_inventory(inventory: ListedInventory) -> dict[str, Any]:
     """Return the summary of a scan."""
     updates, security = len(inventory.rows), sum(row.security for row in inventory.rows)
+    if inventory.base is not None:
+        return _of_changes(inventory)
     text = f"{_count(updates, 'update')} available, {security} of them security" if updates else "Up to date"
     return {
         "text": text,
         "manager": inventory.manager,
         "updates": updates,
         "security": security,
+        "rows_refused": len(inventory.bad),
+        "problems": inventory.problems[:NAMED],
+        "reboot_required": inventory.reboot_required,
+    }
+
+
+def _of_changes(inventory: ListedInventory) -> dict[str, Any]:
+    changed, gone = len(inventory.rows), len(inventory.gone)
+    text = f"{_count(changed, 'update')} new or changed, {gone} gone" if changed or gone else "Nothing new"
+    return {
+        "text": text,
+        "manager": inventory.manager,
+        "changed": changed,
+        "gone": gone,
         "rows_refused": len(inventory.bad),
         "problems": inventory.problems[:NAMED],
         "reboot_required": inventory.reboot_required,

@@ -48,7 +48,6 @@ class UpdateEventKind(StrEnum):
     REJECTED = "rejected"
     IGNORED = "ignored"
     RESET = "reset"
-    LAPSED = "lapsed"
     INSTALLED = "installed"
     FAILED = "failed"
     ROLLED_BACK = "rolled_back"

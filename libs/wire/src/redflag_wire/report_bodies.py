@@ -54,6 +54,7 @@ __all__ = [
     "System",
     "UpdateItem",
     "parse_body",
+    "split_changes",
     "split_inventory",
 ]
 
@@ -340,10 +341,27 @@ def split_inventory(data: bytes) -> tuple[Inventory, list[BadRow]]:
     found = _load(data)
     if found.get("type") != "inventory":
         raise SchemaRefusedError("body_type", "not an inventory")
-    rows = found.get("updates")
+    good, bad = _split_rows(found, "updates")
+    return Inventory.from_object({**found, "updates": []}).model_copy(update={"updates": good}), bad
+
+
+def split_changes(data: bytes) -> tuple[InventoryChanges, list[BadRow]]:
+    """Return the changes of an inventory without their bad rows, and what was wrong with them (the first 100).
+
+    Raises:
+        SchemaRefusedError: ``json_...``; ``schema`` or ``body_type`` when something other than a row is bad.
+    """
+    found = _load(data)
+    if found.get("type") != "inventory_changes":
+        raise SchemaRefusedError("body_type", "not the changes of an inventory")
+    good, bad = _split_rows(found, "changed")
+    return InventoryChanges.from_object({**found, "changed": []}).model_copy(update={"changed": good}), bad
+
+
+def _split_rows(found: dict[str, Any], field: str) -> tuple[list[UpdateItem], list[BadRow]]:
+    rows = found.get(field)
     if not isinstance(rows, list) or len(rows) > limits.UPDATES_MAX:
-        raise SchemaRefusedError("schema", f"updates is a list of at most {limits.UPDATES_MAX}")
-    head = Inventory.from_object({**found, "updates": []})
+        raise SchemaRefusedError("schema", f"{field} is a list of at most {limits.UPDATES_MAX}")
     good: list[UpdateItem] = []
     bad: list[BadRow] = []
     for index, row in enumerate(rows):
@@ -352,7 +370,7 @@ def split_inventory(data: bytes) -> tuple[Inventory, list[BadRow]]:
         except ValidationError as error:
             if len(bad) < BAD_ROWS_MAX:
                 bad.append(BadRow(index, schema_refused(error).detail))
-    return head.model_copy(update={"updates": good}), bad
+    return good, bad
 
 
 def _load(data: bytes) -> dict[str, Any]:

@@ -226,13 +226,38 @@ async def lock_chains(session: AsyncSession, agents: Collection[UUID]) -> dict[U
     }
 
 
-async def known_reports(session: AsyncSession, reports: Collection[UUID]) -> dict[UUID, str]:
-    """Return id and digest of those of these reports that are stored already."""
+@dataclass(frozen=True, slots=True)
+class KnownReport:
+    """A report that is stored already."""
+
+    digest: str
+    received_at: datetime
+
+
+async def known_reports(session: AsyncSession, reports: Collection[UUID]) -> dict[UUID, KnownReport]:
+    """Return those of these reports that are stored already."""
     connection = await driver_connection(session)
     rows = await connection.fetch(
-        "SELECT report_id, digest FROM report_inbox WHERE report_id = ANY($1::uuid[])", list(reports)
+        "SELECT report_id, digest, received_at FROM report_inbox WHERE report_id = ANY($1::uuid[])",
+        list(reports),
     )
-    return {row["report_id"]: row["digest"] for row in rows}
+    return {row["report_id"]: KnownReport(row["digest"], row["received_at"]) for row in rows}
+
+
+async def taken_numbers(
+    session: AsyncSession, numbers: Sequence[tuple[UUID, int]]
+) -> frozenset[tuple[UUID, int]]:
+    """Return those of these (agent, rseq) under which a report is stored."""
+    if not numbers:
+        return frozenset()
+    connection = await driver_connection(session)
+    rows = await connection.fetch(
+        "SELECT i.agent_id, i.rseq FROM report_inbox i "
+        "JOIN unnest($1::uuid[], $2::bigint[]) AS n (agent_id, rseq) USING (agent_id, rseq)",
+        [agent for agent, _ in numbers],
+        [rseq for _, rseq in numbers],
+    )
+    return frozenset((row["agent_id"], row["rseq"]) for row in rows)
 
 
 async def store_reports(session: AsyncSession, rows: Sequence[InboxRow]) -> None:

@@ -33,6 +33,11 @@ class Listed:
     security: bool
     availability: str
     size: int | None
+    site: str | None = None
+    trusted: bool | None = None
+    severity: str | None = None
+    reason: str | None = None
+    phased_percent: int | None = None
 
     @property
     def key(self) -> PackageKey:
@@ -103,46 +108,60 @@ _INCOMING_COLUMNS = (
     ("security", "boolean"),
     ("availability", "text"),
     ("size", "bigint"),
+    ("site", "text"),
+    ("trusted", "boolean"),
+    ("severity", "text"),
+    ("reason", "text"),
+    ("phased_percent", "integer"),
 )
+_NEXT = len(_INCOMING_COLUMNS) + 1  # number of the first parameter behind them
+_VALUES = [name for name, _ in _INCOMING_COLUMNS[4:]]  # what may differ
 _NAMES = ", ".join(name for name, _ in _INCOMING_COLUMNS)
 _UNNEST = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_INCOMING_COLUMNS, start=1))
 
-# A row that is `updated` is at rest: listed again it is news, not listed it is none.
+# A row that is `updated` is at rest: listed again it is news, not listed it is none. So is an ignored one without a
+# candidate: the operator's word outlives the update it was said of.
 _DIFF = f"""
 WITH incoming AS (SELECT * FROM unnest({_UNNEST}) AS i ({_NAMES})),
      stored AS (
          SELECT p.* FROM package_state p
-         JOIN unnest($12::uuid[], $13::text[]) AS s (agent_id, manager)
+         JOIN unnest(${_NEXT}::uuid[], ${_NEXT + 1}::text[]) AS s (agent_id, manager)
               ON p.agent_id = s.agent_id AND p.manager = s.manager
+         UNION ALL
+         SELECT p.* FROM package_state p
+         JOIN unnest(${_NEXT + 2}::uuid[], ${_NEXT + 3}::text[], ${_NEXT + 4}::text[], ${_NEXT + 5}::text[])
+              AS k (agent_id, manager, name, arch)
+              ON p.agent_id = k.agent_id AND p.manager = k.manager AND p.name = k.name AND p.arch = k.arch
      )
 SELECT coalesce(i.agent_id, p.agent_id) AS agent_id, coalesce(i.manager, p.manager) AS manager,
        coalesce(i.name, p.name) AS name, coalesce(i.arch, p.arch) AS arch,
        i.agent_id IS NOT NULL AS is_listed, p.agent_id IS NOT NULL AS is_stored,
-       i.installed, i.candidate, i.origin, i.suite, i.security, i.availability, i.size,
+       {", ".join(f"i.{name}" for name in _VALUES)},
        p.installed AS old_installed, p.candidate AS old_candidate, p.availability AS old_availability,
        p.state, p.approved_version, p.command_id
 FROM incoming i FULL JOIN stored p
      ON p.agent_id = i.agent_id AND p.manager = i.manager AND p.name = i.name AND p.arch = i.arch
-WHERE (i.agent_id IS NULL AND p.state <> 'updated') OR p.agent_id IS NULL
+WHERE (i.agent_id IS NULL AND p.state <> 'updated' AND NOT (p.state = 'ignored' AND p.candidate IS NULL))
+   OR p.agent_id IS NULL
    OR (i.agent_id IS NOT NULL AND (p.state = 'updated'
-       OR (i.installed, i.candidate, i.origin, i.suite, i.security, i.availability, i.size) IS DISTINCT FROM
-          (p.installed, p.candidate, p.origin, p.suite, p.security, p.availability, p.size)))
+       OR ({", ".join(f"i.{name}" for name in _VALUES)}) IS DISTINCT FROM
+          ({", ".join(f"p.{name}" for name in _VALUES)})))
 """  # noqa: S608 - built from the constants above only
 
 _UPSERT = f"""
 INSERT INTO package_state AS p ({_NAMES}, state, approved_version, command_id, first_seen_at, changed_at)
-SELECT i.*, $15::timestamptz, $15::timestamptz
-FROM unnest({_UNNEST}, $12::text[], $13::text[], $14::uuid[])
+SELECT i.*, ${_NEXT + 3}::timestamptz, ${_NEXT + 3}::timestamptz
+FROM unnest({_UNNEST}, ${_NEXT}::text[], ${_NEXT + 1}::text[], ${_NEXT + 2}::uuid[])
      AS i ({_NAMES}, state, approved_version, command_id)
 ON CONFLICT (agent_id, manager, name, arch) DO UPDATE SET
-    installed = EXCLUDED.installed, candidate = EXCLUDED.candidate, origin = EXCLUDED.origin,
-    suite = EXCLUDED.suite, security = EXCLUDED.security, availability = EXCLUDED.availability,
-    size = EXCLUDED.size, state = EXCLUDED.state, approved_version = EXCLUDED.approved_version,
-    command_id = EXCLUDED.command_id, changed_at = EXCLUDED.changed_at
+    {", ".join(f"{name} = EXCLUDED.{name}" for name in _VALUES)}, state = EXCLUDED.state,
+    approved_version = EXCLUDED.approved_version, command_id = EXCLUDED.command_id, changed_at = EXCLUDED.changed_at
 """  # noqa: S608 - built from the constants above only
 
 _AT_REST = """
-UPDATE package_state p SET state = 'updated', approved_version = NULL, command_id = NULL, changed_at = $5
+UPDATE package_state p SET approved_version = NULL, command_id = NULL, changed_at = $5,
+    state = CASE p.state WHEN 'ignored' THEN 'ignored' ELSE 'updated' END,
+    candidate = CASE p.state WHEN 'ignored' THEN NULL ELSE p.candidate END
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS g (agent_id, manager, name, arch)
 WHERE p.agent_id = g.agent_id AND p.manager = g.manager AND p.name = g.name AND p.arch = g.arch
 """
@@ -171,34 +190,34 @@ def _listed(rows: Sequence[Listed]) -> list[list[Any]]:
 
 
 async def differences(
-    session: AsyncSession, scopes: Sequence[tuple[UUID, str]], listed: Sequence[Listed]
+    session: AsyncSession,
+    scopes: Sequence[tuple[UUID, str]],
+    listed: Sequence[Listed],
+    keys: Sequence[PackageKey] = (),
 ) -> list[Difference]:
-    """Compare whole inventories with what is stored.
+    """Compare whole inventories, or changes of them, with what is stored.
 
     Args:
         session: the transaction that holds the agents' locks.
         scopes: the (agent, manager) pairs whose inventory this is; what they list no more is a difference.
-        listed: every row of these inventories, each key once.
+        listed: every row of these inventories, and the changed ones of those that say only what changed; each
+            key once.
+        keys: what the inventories that say only what changed are about: changed and gone; each once.
     """
     connection = await driver_connection(session)
     rows = await connection.fetch(
-        _DIFF, *_listed(listed), [scope[0] for scope in scopes], [scope[1] for scope in scopes]
+        _DIFF,
+        *_listed(listed),
+        [scope[0] for scope in scopes],
+        [scope[1] for scope in scopes],
+        *split_keys(keys),
     )
     found = []
     for row in rows:
         key = (row["agent_id"], row["manager"], row["name"], row["arch"])
         new = None
         if row["is_listed"]:
-            new = Listed(
-                *key,
-                row["installed"],
-                row["candidate"],
-                row["origin"],
-                row["suite"],
-                row["security"],
-                row["availability"],
-                row["size"],
-            )
+            new = Listed(*key, **{name: row[name] for name in _VALUES})
         old = None
         if row["is_stored"]:
             old = Stored(

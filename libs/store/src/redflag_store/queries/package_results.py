@@ -42,6 +42,7 @@ class PlanRow:
     agent_id: UUID
     command_id: UUID
     manager: str
+    mode: str
     digest: str
     plan: bytes
     request: str  # JSON text
@@ -62,8 +63,8 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[],
 _PLAN_COLUMNS = tuple(PlanRow.__slots__)
 _PLAN = f"""
 INSERT INTO update_plan ({", ".join(_PLAN_COLUMNS)})
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::jsonb[],
-                     $8::integer[], $9::integer[], $10::integer[], $11::timestamptz[])
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bytea[],
+                     $8::jsonb[], $9::integer[], $10::integer[], $11::integer[], $12::timestamptz[])
 """  # noqa: S608 - built from the constants above only
 
 _OF_COMMANDS = """
@@ -76,6 +77,20 @@ UPDATE package_state p SET state = n.state, installed = coalesce(n.installed, p.
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
      AS n (agent_id, manager, name, arch, state, installed)
 WHERE p.agent_id = n.agent_id AND p.manager = n.manager AND p.name = n.name AND p.arch = n.arch
+"""
+
+_RETURN = """
+UPDATE package_state p SET state = 'pending', installed = coalesce(n.installed, p.installed), approved_version = NULL,
+                           changed_at = $6
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) AS n (agent_id, manager, name, arch, installed)
+WHERE p.agent_id = n.agent_id AND p.manager = n.manager AND p.name = n.name AND p.arch = n.arch
+"""
+
+_LAPSE_ALL = """
+UPDATE approval a SET lapsed_at = $5
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS g (agent_id, manager, name, arch)
+WHERE a.agent_id = g.agent_id AND a.manager = g.manager AND a.name = g.name AND a.arch = g.arch
+  AND a.lapsed_at IS NULL
 """
 
 
@@ -139,3 +154,14 @@ async def set_package_states(
             [installed for _, _, installed in states],
             at,
         )
+
+
+async def return_to_pending(
+    session: AsyncSession, states: Sequence[tuple[PackageKey, str, str | None]], at: datetime
+) -> None:
+    """Let packages that are back at an older version be pending, their approvals lapsed; entries as above."""
+    if states:
+        connection = await driver_connection(session)
+        keys = split_keys([key for key, _, _ in states])
+        await connection.execute(_RETURN, *keys, [installed for _, _, installed in states], at)
+        await connection.execute(_LAPSE_ALL, *keys, at)

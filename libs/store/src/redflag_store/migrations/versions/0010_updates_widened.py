@@ -15,6 +15,21 @@ _COUNTED = "manager, name, arch, state, security, severity, availability"
 _OPEN = "state NOT IN ('updated', 'rejected', 'ignored')"
 
 
+_OF_A_HOST = {
+    "open": _OPEN,
+    "security": f"{_OPEN} AND security",
+    "approved": f"{_OPEN} AND approved_version = candidate",
+    "failed": "state = 'failed'",
+    "held_back": f"{_OPEN} AND availability <> 'available'",
+}
+
+
+def _sums(sign: str) -> str:
+    return ", ".join(
+        f"coalesce(sum({sign}) FILTER (WHERE {where}), 0) AS {name}" for name, where in _OF_A_HOST.items()
+    )
+
+
 def _parts(operation: str) -> str:
     new, old = "SELECT *, 1 AS sign FROM new_rows", "SELECT *, -1 AS sign FROM old_rows"
     return {"INSERT": new, "DELETE": old, "UPDATE": f"{new} UNION ALL {old}"}[operation]
@@ -29,21 +44,14 @@ BEGIN
     INSERT INTO update_tally ({_COUNTED}, hosts)
     SELECT {_COUNTED}, sum(sign) FROM ({parts}) c GROUP BY {_COUNTED} HAVING sum(sign) <> 0;
     INSERT INTO agent_update_count AS c (agent_id, open, security, approved, failed, held_back)
-    SELECT * FROM (
-        SELECT agent_id, sum(sign) FILTER (WHERE {_OPEN}) AS open,
-               sum(sign) FILTER (WHERE {_OPEN} AND security) AS security,
-               sum(sign) FILTER (WHERE {_OPEN} AND approved_version = candidate) AS approved,
-               sum(sign) FILTER (WHERE state = 'failed') AS failed,
-               sum(sign) FILTER (WHERE {_OPEN} AND availability <> 'available') AS held_back
-        FROM ({parts}) c GROUP BY agent_id
-    ) s (agent_id, open, security, approved, failed, held_back)
-    WHERE coalesce(open, 0) <> 0 OR coalesce(security, 0) <> 0 OR coalesce(approved, 0) <> 0
-       OR coalesce(failed, 0) <> 0 OR coalesce(held_back, 0) <> 0
-    ORDER BY agent_id
-    ON CONFLICT (agent_id) DO UPDATE SET open = c.open + coalesce(EXCLUDED.open, 0),
-        security = c.security + coalesce(EXCLUDED.security, 0),
-        approved = c.approved + coalesce(EXCLUDED.approved, 0), failed = c.failed + coalesce(EXCLUDED.failed, 0),
-        held_back = c.held_back + coalesce(EXCLUDED.held_back, 0);
+    SELECT s.* FROM (
+        SELECT agent_id, {_sums("sign")} FROM ({parts}) c GROUP BY agent_id
+    ) s
+    WHERE (s.open, s.security, s.approved, s.failed, s.held_back) <> (0, 0, 0, 0, 0)
+    ORDER BY s.agent_id
+    ON CONFLICT (agent_id) DO UPDATE SET open = c.open + EXCLUDED.open, security = c.security + EXCLUDED.security,
+        approved = c.approved + EXCLUDED.approved, failed = c.failed + EXCLUDED.failed,
+        held_back = c.held_back + EXCLUDED.held_back;
     RETURN NULL;
 END
 $$
@@ -106,9 +114,7 @@ SEED = (
     ),
     f"""
     INSERT INTO agent_update_count (agent_id, open, security, approved, failed, held_back)
-    SELECT agent_id, count(*) FILTER (WHERE {_OPEN}), count(*) FILTER (WHERE {_OPEN} AND security),
-           count(*) FILTER (WHERE {_OPEN} AND approved_version = candidate), count(*) FILTER (WHERE state = 'failed'),
-           count(*) FILTER (WHERE {_OPEN} AND availability <> 'available')
+    SELECT agent_id, {_sums("1")}
     FROM package_state GROUP BY agent_id
     """,  # noqa: S608
     "INSERT INTO tally (subject, a, b, rows) SELECT 'command', state, kind, count(*) FROM command GROUP BY state, kind",
@@ -147,7 +153,7 @@ def upgrade() -> None:
     op.create_check_constraint(
         op.f("ck_update_event_kind"),
         "update_event",
-        "kind IN ('discovered', 'changed', 'gone', 'approved', 'rejected', 'ignored', 'reset', 'lapsed', 'installed', "
+        "kind IN ('discovered', 'changed', 'gone', 'approved', 'rejected', 'ignored', 'reset', 'installed', "
         "'failed', 'rolled_back')",
     )
     op.drop_index("ix_package_state_name", "package_state")
