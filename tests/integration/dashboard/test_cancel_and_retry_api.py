@@ -179,3 +179,25 @@ async def test_commands_are_found_by_who_asked_when_and_where(api: Api) -> None:
     assert missing["code"] == "group_not_found"
     for wrong in ({"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"source": "me"}, {"state": "x"}):
         assert (await api.call("GET", "/commands", expect=422, **wrong))["code"] == "invalid_request"
+
+
+async def test_history_is_exported_whole_and_safe_for_spreadsheets(api: Api) -> None:
+    host = await api.add_host("=cmd()")
+    await api.add_host("db-01")
+    reboot = {"delay_s": 60, "reason": "kernel"}
+    async with api.owner.begin() as session:
+        await add_command(
+            session, host, new_id(CLOCK), "reboot", "succeeded", params=reboot, duration_ms=98_000
+        )  # fmt: skip
+        await add_command(session, host, new_id(CLOCK), "scan", "requested")
+        await add_command(session, host, new_id(CLOCK), "cancel", "failed", code="too_late")
+    exported = await api.call("GET", "/history/export", key="read")
+    assert exported["count"] == 2
+    assert exported["items"][1]["text"] == "Restarted after 1 min, back in 38 s (kernel)"
+    async with api.raw("GET", "/history/export", format="csv", kind="reboot") as answer:
+        lines = (await answer.text()).splitlines()
+    assert lines[0].startswith('"requested_at","finished_at","hostname","kind","what",')
+    assert "'=cmd()" in lines[1]
+    assert len(lines) == 2
+    assert (await api.call("GET", "/history/export", host="db-01"))["items"] == []
+    assert (await api.call("GET", "/history", kind="cancel"))["items"][0]["code"] == "too_late"

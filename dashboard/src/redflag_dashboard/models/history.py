@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from redflag_dashboard.models.commands import DURATION, HOST_TIME, CommandsMeant, duration_ms
 from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, Limit
+from redflag_dashboard.rest.exporting import ExportFormat
 from redflag_dashboard.sentences import sentence
 from redflag_store.queries.history import Done
 from redflag_store.tables import UpdateHistory
@@ -18,6 +19,12 @@ class HistoryQuery(CommandsMeant):
 
     cursor: Cursor | None = None
     limit: Limit = PAGE_DEFAULT
+
+
+class HistoryExportQuery(CommandsMeant):
+    """What history to export."""
+
+    format: ExportFormat = ExportFormat.JSON
 
 
 class Change(BaseModel):
@@ -61,6 +68,7 @@ class HistoryLine(BaseModel):
     finished_at: datetime | None
     host_started_at: datetime | None = Field(description=HOST_TIME)
     host_finished_at: datetime | None = Field(description=HOST_TIME)
+    code: str | None = Field(description="Reason of a refusal or failure, snake case")
     exit_code: int | None
     duration_ms: int | None = Field(description=DURATION)
     changes: list[Change] = Field(description="At most 200; `change_count` says how many there are")
@@ -93,6 +101,7 @@ class HistoryLine(BaseModel):
             finished_at=command.finished_at,
             host_started_at=command.agent_started_at,
             host_finished_at=command.agent_finished_at,
+            code=command.code,
             exit_code=command.exit_code,
             duration_ms=duration_ms(command),
             changes=[Change.of(change) for change in done.changes],

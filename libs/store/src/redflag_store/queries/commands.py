@@ -115,13 +115,18 @@ async def list_commands(
     """A page of commands, newest first."""
     filters = await filters_of(session, wanted)
     total = await session.scalar(select(func.count()).select_from(Command).where(*filters))
-    statement = _light().where(*filters)
+    statement = await commands_statement(session, wanted)
     if after is not None:
         statement = statement.where(tuple_(col(Command.requested_at), col(Command.id)) < after)
-    statement = statement.order_by(col(Command.requested_at).desc(), col(Command.id).desc())
     found = (await session.execute(statement.limit(limit + 1))).all()
     rows = await with_links(session, [(row[0], row[1]) for row in found[:limit]])
     return CommandPage(rows, total or 0, len(found) > limit)
+
+
+async def commands_statement(session: AsyncSession, wanted: CommandFilter) -> Select[Command, str]:
+    """Commands without their bytes and output, and their hosts' names, newest first."""
+    statement = _light().where(*await filters_of(session, wanted))
+    return statement.order_by(col(Command.requested_at).desc(), col(Command.id).desc())
 
 
 async def with_links(session: AsyncSession, rows: Sequence[tuple[Command, str]]) -> list[CommandRow]:

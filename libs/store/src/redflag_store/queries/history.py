@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from redflag_store.queries.commands import CommandFilter, CommandRow, list_commands
-from redflag_store.tables import UpdateHistory
+from redflag_store.queries.commands import CommandFilter, CommandRow, commands_statement, list_commands
+from redflag_store.tables import Command, UpdateHistory
 
 CHANGES_MAX: Final = 200  # package changes of one command in a list; all of them are counted
 
@@ -46,6 +46,14 @@ async def list_history(
     """A page of operations that came to an end, newest first."""
     page = await list_commands(session, replace(wanted, pending=False), after=after, limit=limit)
     return DonePage(await with_changes(session, page.rows), page.total, page.more)
+
+
+async def export_history(session: AsyncSession, wanted: CommandFilter) -> Select[Command, str]:
+    """All operations that came to an end, newest first, with their hosts' names.
+
+    Give each batch to `redflag_store.queries.commands.with_links`, and what comes of it to `with_changes`.
+    """
+    return await commands_statement(session, replace(wanted, pending=False))
 
 
 async def with_changes(session: AsyncSession, rows: Sequence[CommandRow]) -> list[Done]:
