@@ -1,5 +1,6 @@
 """Certificate authorities and certificates made at run time."""
 
+import base64
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,6 +60,11 @@ class Authority:
     @property
     def der(self) -> bytes:
         return self._certificate.public_bytes(serialization.Encoding.DER)
+
+    @property
+    def text(self) -> str:
+        """As the install line has it."""
+        return base64.b64encode(self.der).decode()
 
     def issue(
         self,
