@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from redflag_broker_config.subjects import BEACON_KEY, KV_BEACON, KV_KEYS, manifest_key
 from redflag_dispatcher import buckets
 from redflag_dispatcher.keys import KeyRing
+from redflag_dispatcher.live_settings import LiveSettings
+from redflag_dispatcher.retrying import TRANSIENT
 from redflag_ops.logging import get_logger
 from redflag_store.queries.keys import manifest_chain
 from redflag_wire.beacon import Beacon
@@ -50,13 +52,23 @@ class ManifestAnnouncer:
 
 
 class BeaconAnnouncer:
-    """Signs and publishes beacons; ``step`` is one."""
+    """Signs and publishes beacons; ``step`` is one.
 
-    def __init__(self, nc: Client, ring: KeyRing, *, fleet: str, clock: Clock) -> None:
+    Args:
+        nc: the broker.
+        ring: the beacon key and the newest manifest.
+        live: of the operators: ``agents.minimum_version``.
+        fleet: this installation.
+        clock: the server's.
+    """
+
+    def __init__(self, nc: Client, ring: KeyRing, live: LiveSettings, *, fleet: str, clock: Clock) -> None:
         self._nc = nc
         self._ring = ring
+        self._live = live
         self._fleet = fleet
         self._clock = clock
+        self._minimum: str | None = None
 
     def beacon(self) -> bytes:
         """Return a beacon's envelope for now."""
@@ -65,11 +77,15 @@ class BeaconAnnouncer:
             now=self._clock.now(),
             manifest_version=self._ring.manifest.version,
             stop=[],
-            min_agent_version=None,
+            min_agent_version=self._minimum,
         )
         return sign_envelope(PayloadType.BEACON, beacon.to_bytes(), self._ring.keys.beacon).to_bytes()
 
     async def step(self) -> bool:
-        """Publish one beacon."""
+        """Publish one beacon; while the database is away, with the minimum version known last."""
+        try:
+            self._minimum = (await self._live.current()).version("agents.minimum_version")
+        except TRANSIENT as error:
+            _log.warning("beacon.settings_unknown", error=type(error).__name__)
         await buckets.put(self._nc, KV_BEACON, BEACON_KEY, self.beacon())
         return False

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from redflag_broker_config.subjects import HEADER_AGENT, done_subject, shard_of
 from redflag_dispatcher.after_commands import write_after_commands
 from redflag_dispatcher.errors import ReportRefusedError
+from redflag_dispatcher.host_effects import write_host_effects
 from redflag_dispatcher.inventory_asking import ask_for_whole
 from redflag_dispatcher.metrics import Metrics
 from redflag_dispatcher.package_writes import write_packages
@@ -255,6 +256,7 @@ class Ingest:
         await write_moves(session, effects.moves)
         await queries.store_facts(session, list(effects.facts.values()))
         await ask_for_whole(session, self._clock, wanted)
+        await write_host_effects(session, effects)
         await queries.note_agents(session, {agent: chain.confirmed for agent, chain in states.items()}, now)
         await write_events(session, effects.events)
         return Outcome(refused, {agent: chain.confirmed for agent, chain in states.items()}), fresh, effects

@@ -20,6 +20,7 @@ from redflag_dispatcher.access_tokens import AccessTokens
 from redflag_dispatcher.announce import BeaconAnnouncer, ManifestAnnouncer
 from redflag_dispatcher.auth_service import AuthService
 from redflag_dispatcher.enrolment import Enrolments
+from redflag_dispatcher.host_effects import FigureUpkeep
 from redflag_dispatcher.ingest import Ingest
 from redflag_dispatcher.keys import KeyRing
 from redflag_dispatcher.live_settings import LiveSettings
@@ -42,6 +43,7 @@ RELAY_IDLE_S = 0.5  # the same for the relay, whose rows may become due by time
 PRESENCE_S = 5.0
 MANIFEST_S = 30.0
 LAG_S = 5.0
+FIGURES_S = 3_600.0  # between looks at which weeks of figures are due
 
 Step = Callable[[], Awaitable[bool]]
 
@@ -105,7 +107,7 @@ class Parts:
 async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
     """Make the parts; those that subscribe are stopped by ``stack``."""
     maker, nc, clock, new, metrics = ground.maker, ground.nc, ground.clock, ground.new_id, ground.metrics
-    wakes, ring, fleet, settings = ground.wakes, ground.ring, ground.fleet, ground.settings
+    wakes, ring, fleet, settings, live = ground.wakes, ground.ring, ground.fleet, ground.settings, ground.live
     publisher, streams = Publisher(nc), Streams(nc)
     reports = Puller(nc, UP_STREAM, INGEST_REPORT, clock=clock)
     delivered = Puller(nc, UP_STREAM, INGEST_DELIVERED, clock=clock)
@@ -114,7 +116,7 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
         await part.start()
         stack.push_async_callback(part.stop)
     signer = Signer(
-        maker, ring, fleet=fleet, clock=clock, new_id=new, metrics=metrics, signed=wakes.relay.set
+        maker, ring, live, fleet=fleet, clock=clock, new_id=new, metrics=metrics, signed=wakes.relay.set
     )
     relay = Relay(maker, nc, publisher, streams, clock=clock, new_id=new, metrics=metrics)
     reconciler = Reconciler(
@@ -130,7 +132,8 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
     ingest = Ingest(maker, nc, reports, fleet=fleet, clock=clock, new_id=new, metrics=metrics)
     deliveries = Deliveries(maker, delivered, metrics=metrics)
     manifests = ManifestAnnouncer(maker, nc, ring, clock=clock)
-    beacons = BeaconAnnouncer(nc, ring, fleet=fleet, clock=clock)
+    beacons = BeaconAnnouncer(nc, ring, ground.live, fleet=fleet, clock=clock)
+    figures = FigureUpkeep(maker, ground.live, clock=clock)
     lag = OutboxLag(maker, clock=clock, metrics=metrics)
     schedule_lag = ScheduleLag(maker, clock=clock, metrics=metrics)
     loops = (
@@ -142,6 +145,7 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
         Loop("manifest", manifests.step, wakes.manifest, MANIFEST_S),
         Loop("beacon", beacons.step, wakes.beacon, settings.dispatcher_beacon_s),
         Loop("presence", presence.step, wakes.presence, PRESENCE_S),
+        Loop("figures", figures.step, wakes.timed, FIGURES_S),
         Loop("lag", lag.step, wakes.timed, LAG_S),
         Loop("schedule-lag", schedule_lag.step, wakes.timed, LAG_S),
     )

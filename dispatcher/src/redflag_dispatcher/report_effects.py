@@ -20,6 +20,7 @@ from redflag_dispatcher.package_results import extra_changes
 from redflag_dispatcher.package_writes import InstallOp, InventoryOp, PackageOp, PlanOp, ReleaseOp
 from redflag_dispatcher.report_body import BAD_ROWS_NAMED, ReadReport
 from redflag_store.command_states import END_STATES, ServerState
+from redflag_store.event_folding import component_of
 from redflag_store.queries.ingest import CommandChange, CommandRow, FactsRow
 from redflag_store.queries.journal import EventRow, MoveRow
 from redflag_store.queries.package_results import PlanRow
@@ -48,6 +49,7 @@ class Effects:
         packages: what is to be done to packages, in order.
         facts: the newest facts of each agent.
         events: what people should know.
+        taken: reports whose bodies count, for those who look at what is said of the host itself.
     """
 
     commands: Mapping[UUID, CommandRow]
@@ -60,6 +62,7 @@ class Effects:
     packages: list[PackageOp] = field(default_factory=list)
     facts: dict[UUID, FactsRow] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
+    taken: list[ReadReport] = field(default_factory=list)
 
     def event(
         self, severity: Severity, code: str, agent: UUID, message: str, data: dict[str, Any] | None = None
@@ -87,6 +90,7 @@ class Effects:
 
     def _common(self, read: ReadReport, report: Report) -> None:
         """Take what any body may say; a plan or an installation needs its command and is not among it."""
+        self.taken.append(read)
         if read.inventory is not None:
             self.packages.append(InventoryOp(report.agent, read.inventory))
             if read.inventory.bad:
@@ -123,7 +127,7 @@ class Effects:
                     self.new_id(),
                     self.at,
                     Severity(told.severity),
-                    f"agent.{told.component}",
+                    component_of(told.component),
                     told.code,
                     told.message,
                     report.agent,
