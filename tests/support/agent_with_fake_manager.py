@@ -39,8 +39,33 @@ def managers(settings: AgentSettings, can_install: bool) -> Mapping[str, Package
     return {manager.name: manager}
 
 
+class FakeRestart:
+    """A restart is one line in the effect log of restarts, and the boot id is made of their number."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def boot_id(self) -> str:
+        restarts = self.log.read_text().count("\n") if self.log.exists() else 0
+        return f"00000000-0000-0000-0000-{restarts:012d}"
+
+    async def notice(self, text: str) -> None:
+        return
+
+    async def restart(self) -> None:
+        with self.log.open("a") as log:
+            log.write("restart\n")
+        # Everything that runs ends with the machine.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def machine() -> helper.Machine:
+    restart = FakeRestart(Path(os.environ["REDFLAG_AGENT_STATE_DIR"]) / "restarts.log")
+    return helper.Machine(managers, restart, restart.boot_id)
+
+
 if __name__ == "__main__":
     role, *arguments = sys.argv[1:]
     if role == "helper":
-        sys.exit(helper.main(arguments, managers))
+        sys.exit(helper.main(arguments, machine()))
     sys.exit(main(arguments, [sys.executable, str(Path(__file__).resolve()), "helper"]))

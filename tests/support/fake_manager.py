@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from redflag_scanner_agent.packages.errors import NotAvailableError, PackageManagerError
-from redflag_wire.command_params import PackageRef
+from redflag_wire.command_params import PackageRef, PlanMode
 from redflag_wire.report import Outcome
 from redflag_wire.report_bodies import (
     InstalledItem,
@@ -34,7 +35,10 @@ class FakeManager:
         candidates: version of each package offered.
         effects: the effect log, None for none.
         fail_with: raised by the next call of any method.
+        archive: older versions a rollback can return to.
         gate: when set, `install` waits for it after it has begun.
+        simulate_gate: the same before it has begun to act.
+        scan_gate, plan_gate: the same for a scan and a plan.
         crash: called in the middle of an installation, after the effect is written.
     """
 
@@ -44,7 +48,11 @@ class FakeManager:
     name: str = "fake"
     can_install: bool = True
     fail_with: PackageManagerError | None = None
+    archive: dict[str, str] = field(default_factory=dict)
     gate: asyncio.Event | None = None
+    simulate_gate: asyncio.Event | None = None
+    scan_gate: asyncio.Event | None = None
+    plan_gate: asyncio.Event | None = None
     began: asyncio.Event = field(default_factory=asyncio.Event)
     crash: Callable[[], None] | None = None
     scans: int = 0
@@ -58,6 +66,9 @@ class FakeManager:
     async def scan(self, *, refresh: bool) -> Inventory:
         self.scans += 1
         self._maybe_fail()
+        if self.scan_gate is not None:
+            self.began.set()
+            await self.scan_gate.wait()
         return Inventory(
             manager=self.name,
             scanned_at=datetime.now(UTC),
@@ -80,28 +91,44 @@ class FakeManager:
             ],
         )
 
-    async def plan(self, request: list[PackageRef]) -> Plan:
+    async def plan(self, request: list[PackageRef], mode: PlanMode = PlanMode.PACKAGES) -> Plan:
         self._maybe_fail()
+        if self.plan_gate is not None:
+            self.began.set()
+            await self.plan_gate.wait()
+        offered = self.archive if mode is PlanMode.ROLLBACK else self.candidates
+        wanted = {one.name: one.version for one in request}
+        if mode in (PlanMode.SECURITY, PlanMode.FULL):
+            wanted = {name: new for name, new in offered.items() if self.installed.get(name) != new}
         items = []
-        for one in request:
-            if self.candidates.get(one.name) != one.version:
-                raise NotAvailableError(f"{one.name} {one.version} is not offered")
+        for name, version in wanted.items():
+            if offered.get(name) != version:
+                raise NotAvailableError(f"{name} {version} is not offered")
+            action: Literal["install", "upgrade", "downgrade"] = (
+                "upgrade" if name in self.installed else "install"
+            )
             items.append(
                 PlanItem(
-                    name=one.name,
-                    arch=one.arch,
-                    old=self.installed.get(one.name),
-                    new=one.version,
+                    name=name,
+                    arch="all",
+                    old=self.installed.get(name),
+                    new=version,
                     origin="fake",
-                    action="upgrade" if one.name in self.installed else "install",
+                    action="downgrade" if mode is PlanMode.ROLLBACK else action,
                 )
             )
-        return Plan(manager=self.name, request=request, items=items)
+        return Plan(manager=self.name, mode=mode, request=request, items=items)
 
-    async def install(self, plan: Plan, on_step: Callable[[str], None]) -> InstallResult:
+    async def install(
+        self, plan: Plan, on_step: Callable[[str], None], *, repair: bool = False
+    ) -> InstallResult:
         self._maybe_fail()
-        self.installs += 1
+        on_step("simulate")
+        if self.simulate_gate is not None:
+            self.began.set()
+            await self.simulate_gate.wait()
         on_step("install")
+        self.installs += 1
         self.began.set()
         if self.gate is not None:
             await self.gate.wait()

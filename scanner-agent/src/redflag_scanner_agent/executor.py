@@ -1,33 +1,63 @@
 """Steps 11 to 15 of docs/protocol.md 5: RECEIVED, acknowledge, STARTED, act, DONE, report.
 
 Guarantees:
-1. One command acts at a time, in the order of `seq` after a start and of arrival otherwise.
+1. One command acts at a time, in the order of `seq` after a start and of arrival otherwise; a restart in its delay
+   holds nobody up. Cancels and fast mode do not wait: they are settled in the transaction that receives them.
 2. Nothing acts before STARTED is on the disk, and no result is told before DONE is.
 3. After a crash a command in STARTED is probed, never begun again; one in RECEIVED is begun if it has not expired.
-4. Nothing but a failing journal ends the helper: work or a probe that breaks is a command ended as unknown.
-5. Told to stop, the action in hand is finished and its DONE written; the next one is not begun.
+4. Nothing ends the helper but a journal that is damaged: work or a probe that breaks is a command ended as unknown, and
+   a full disk is waited for.
+5. A command whose handling ended the helper ATTEMPTS_MAX times is ended, and the next one runs.
+6. Told to stop, the action in hand is finished and its DONE written; the next one is not begun.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
 from redflag_ops.logging import get_logger
-from redflag_scanner_agent.actions import Actions, Body, Ending, failed
+from redflag_scanner_agent.actions import CHANGING_PACKAGES, Actions, Body, Ending, failed
+from redflag_scanner_agent.cancelling import AT_ONCE, Cancelling, Settled
+from redflag_scanner_agent.control import Control
 from redflag_scanner_agent.errors import AgentError, JournalError
 from redflag_scanner_agent.failpoints import failpoint
+from redflag_scanner_agent.fast_mode import FastMode
 from redflag_scanner_agent.guard import About
+from redflag_scanner_agent.host_events import scan_failed
+from redflag_scanner_agent.inventory_memory import InventoryMemory
 from redflag_scanner_agent.journal import Entry, Journal, JournalState
-from redflag_scanner_agent.receipts import Receipts, Word, line, seal
+from redflag_scanner_agent.looks import Looks
+from redflag_scanner_agent.reboots import Reboots
+from redflag_scanner_agent.receipts import Receipts, Word, line, report_kind, seal
 from redflag_scanner_agent.spool import Spool
+from redflag_scanner_agent.tombstones import Tombstones
 from redflag_wire.command import Command
-from redflag_wire.report import BodyRef, CommandState, Outcome, ReportKind
-from redflag_wire.report_bodies import HostEvent
+from redflag_wire.command_params import CommandKind, EnableHeartbeatParams, RebootParams
+from redflag_wire.report import BodyRef, CommandState, Outcome
+from redflag_wire.report_bodies import HostEvent, Inventory
+
+ATTEMPTS_MAX = 3  # times the handling of one command may end the helper
+DISK_RETRY_FIRST_S = 1.0  # seconds until a step that found the disk full is tried again
+DISK_RETRY_MOST_S = 30.0
+
+Result = TypeVar("Result")
 
 log = get_logger()
+
+
+@dataclass(slots=True)
+class _Running:
+    """The action in hand."""
+
+    cmd: str
+    control: Control
+    task: asyncio.Task[Ending]
 
 
 class Executor:
@@ -35,11 +65,16 @@ class Executor:
 
     Args:
         journal: the states.
-        spool: for inventories beside the one of a command's report.
+        spool: for bodies beside the one of a command's report.
         receipts: the reports.
         actions: the work.
         now: trusted time, None before the first beacon.
         boot_id: of this boot.
+        reboots: restarts between their start and their proof.
+        tombstones: commands cancelled before they came.
+        fast_mode: whether the host polls without pause.
+        memory: what the server holds of the inventories.
+        looks: when which subsystem was looked at last.
     """
 
     def __init__(
@@ -51,6 +86,11 @@ class Executor:
         actions: Actions,
         now: Callable[[], datetime | None],
         boot_id: str,
+        reboots: Reboots,
+        tombstones: Tombstones,
+        fast_mode: FastMode,
+        memory: InventoryMemory,
+        looks: Looks,
     ) -> None:
         self._journal = journal
         self._spool = spool
@@ -58,12 +98,26 @@ class Executor:
         self._actions = actions
         self._now = now
         self._boot_id = boot_id
+        self._reboots = reboots
+        self._tombstones = tombstones
+        self._fast_mode = fast_mode
+        self._memory = memory
+        self._looks = looks
+        self._cancelling = Cancelling(journal, tombstones, self._can_stop)
         self._waiting: deque[Entry] = deque()  # bounded by the journal: at most OPEN_MAX are open
+        self._running: _Running | None = None
+        self._after: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._told_to_stop = asyncio.Event()
+
+    @property
+    def _stopping(self) -> bool:
+        return self._told_to_stop.is_set()
 
     def receive(self, about: About) -> None:
         """Write RECEIVED with its report (step 11), then queue the command; on return it may be acknowledged.
+
+        A cancel, and fast mode, are settled in the same transaction.
 
         Raises:
             JournalError: it is not on the disk and must not be acknowledged.
@@ -80,9 +134,59 @@ class Executor:
             state=JournalState.RECEIVED,
         )
         word = Word(cmd=entry.cmd, cmd_digest=entry.digest, state=CommandState.RECEIVED)
-        self._journal.receive(entry, lambda: self._receipts.say(word))
-        self._waiting.append(entry)
+        settled = Settled()
+        with self._journal.step():
+            self._journal.receive(entry, lambda: self._said(word))
+            now = self._now()
+            if command.kind in AT_ONCE and now is not None:
+                settled = self._settle(entry, command, now)
+        if command.kind not in AT_ONCE:
+            self._waiting.append(entry)
+        self._follow(settled)
         self._wake.set()
+
+    def _said(self, word: Word) -> None:
+        self._receipts.say(word)
+
+    def _settle(self, entry: Entry, command: Command, now: datetime) -> Settled:
+        """Carry out what needs no waiting, within the caller's transaction; return what is to follow it."""
+        self._begin(entry, now)
+        params = command.typed_params
+        if isinstance(params, EnableHeartbeatParams):
+            self._fast_mode.enable(params.duration_s, now)
+        elif command.kind is CommandKind.DISABLE_HEARTBEAT:
+            self._fast_mode.disable()
+        else:
+            settled = self._cancelling.settle(entry, command, now)
+            for ended in settled.ended:
+                self._finish(ended.entry, ended.entry.started, ended.ending, settle=False)
+            return settled
+        self._finish(entry, now, Ending(Outcome.SUCCEEDED))
+        return Settled()
+
+    def _follow(self, settled: Settled) -> None:
+        """Do what a cancel means for what runs, once it is on the disk."""
+        gone = {ended.entry.cmd for ended in settled.ended}
+        self._waiting = deque(one for one in self._waiting if one.cmd not in gone)
+        for cmd in gone:
+            if self._reboots.is_waiting(cmd):
+                task = asyncio.create_task(self._reboots.dropped(cmd))
+                self._after.add(task)
+                task.add_done_callback(self._after.discard)
+        running = self._running
+        if settled.stop is not None and running is not None and running.cmd == settled.stop:
+            running.control.ask_to_stop()
+            if running.control.may_cut_off:
+                running.task.cancel()
+
+    def _can_stop(self, entry: Entry) -> bool:
+        """Whether a started command can still be stopped with nothing half done."""
+        if entry.ordered_ms is not None:
+            return False
+        running = self._running
+        if running is None or running.cmd != entry.cmd:
+            return True  # a restart in its delay, or what a crash left: its recovery looks at the wish
+        return not running.control.acting
 
     def answer_again(self, entry: Entry) -> None:
         """Say once more what the journal knows: a delivery of a known command is a question about it."""
@@ -109,7 +213,7 @@ class Executor:
 
     def stop(self) -> None:
         """Begin nothing more; `run` returns after the action in hand."""
-        self._stopping = True
+        self._told_to_stop.set()
         self._wake.set()
 
     async def run(self) -> None:
@@ -120,69 +224,214 @@ class Executor:
         """
         left = self._journal.unfinished()
         for entry in left:
-            if entry.state is JournalState.STARTED and not self._stopping:
+            if (
+                entry.kind != CommandKind.CANCEL
+                and entry.state is JournalState.STARTED
+                and not self._stopping
+            ):
                 await self._logged(entry, self._recover)
+        await self._settle_left()
         known = {entry.cmd for entry in self._waiting}  # what came while the recovery was at work
         earlier = [one for one in left if one.state is JournalState.RECEIVED and one.cmd not in known]
-        self._waiting.extendleft(reversed(earlier))
+        self._waiting.extendleft(reversed([one for one in earlier if one.kind != CommandKind.CANCEL]))
         while not self._stopping:
             self._wake.clear()
-            if self._waiting and self._now() is not None:
+            await self._settle_left()
+            due = self._reboots.take_due()
+            if due is not None:
+                await self._logged(due, self._order)
+            elif self._waiting and self._now() is not None and not self._reboots.going_down:
                 await self._logged(self._waiting.popleft(), self._carry_out)
             else:
+                await self._sleep(self._reboots.next_s())
+
+    async def _sleep(self, most_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(most_s):
                 await self._wake.wait()
+        except TimeoutError:
+            return
 
     async def _logged(self, entry: Entry, work: Callable[[Entry], Awaitable[None]]) -> None:
         with structlog.contextvars.bound_contextvars(cmd=entry.cmd, op=entry.op, kind=entry.kind):
             await work(entry)
 
+    async def _durably(self, step: Callable[[], Result]) -> Result:
+        """Make a step durable; a full disk is waited for, because what was done must not be forgotten.
+
+        Raises:
+            JournalError: the journal is damaged, the step does not follow, or the helper is told to stop.
+        """
+        wait_s = DISK_RETRY_FIRST_S
+        while True:
+            try:
+                return step()
+            except JournalError as error:
+                if error.code != "journal_write" or self._stopping:
+                    raise
+                log.error("journal.waits_for_disk", detail=error.detail, again_s=wait_s)  # noqa: TRY400
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told_to_stop.wait(), wait_s)
+            wait_s = min(wait_s * 2, DISK_RETRY_MOST_S)
+
+    async def _settle_left(self) -> None:
+        """Settle the cancels that a crash left, or that found no trusted time when they came."""
+        now = self._now()
+        if now is None:
+            return
+        for entry in self._journal.unfinished():
+            if entry.kind != CommandKind.CANCEL or entry.state is not JournalState.RECEIVED:
+                continue
+            with self._journal.step():
+                settled = self._settle(entry, Command.from_bytes(entry.payload), now)
+            self._follow(settled)
+
+    async def _given_up(self, entry: Entry) -> bool:
+        """Count an attempt; end the command if there were too many."""
+        attempts = await self._durably(lambda: self._journal.attempt(entry.cmd))
+        if attempts <= ATTEMPTS_MAX:
+            failpoint("executor.after_attempt")
+            return False
+        log.critical("command.given_up", attempts=attempts - 1)
+        said = f"the agent ended {attempts - 1} times while it handled this command"
+        event = HostEvent(
+            code="command_given_up",
+            severity="critical",
+            component="helper",
+            message=said,
+            data={"cmd": entry.cmd, "kind": entry.kind},
+        )
+        self._receipts.event(event)
+        begun = entry.state is JournalState.STARTED
+        ending = failed("attempts", said, Outcome.UNKNOWN if begun else Outcome.FAILED)
+        await self._durably(lambda: self._finish(entry, entry.started, ending))
+        return True
+
     async def _recover(self, entry: Entry) -> None:
         log.warning("command.probing", boot_id=entry.boot_id, same_boot=entry.boot_id == self._boot_id)
+        if await self._given_up(entry):
+            return
         try:
-            ending = await self._actions.probe(Command.from_bytes(entry.payload))
+            command = Command.from_bytes(entry.payload)
+            if command.kind is CommandKind.REBOOT:
+                found = self._reboots.recover(entry)
+                if found is None:
+                    await self._durably(lambda: self._journal.waits_on(entry.cmd))
+                    return
+                ending = found
+            else:
+                ending = await self._actions.probe(command)
+                wish = self._journal.find(entry.cmd) or entry  # a cancel may have come while it looked
+                ending = _as_cancelled(wish, command, ending)
         except JournalError:
             raise
         except Exception as error:
             # Whatever it was: left open, this command would end the helper at every start from now on.
             log.exception("command.probe_broke")
-            ending = failed("probe_broke", _said(error), Outcome.UNKNOWN)
-        self._finish(entry, entry.started, ending)
+            ending = failed("probe_broke", _text(error), Outcome.UNKNOWN)
+        await self._durably(lambda: self._finish(entry, entry.started, ending))
 
     async def _carry_out(self, entry: Entry) -> None:
-        command = Command.from_bytes(entry.payload)
+        if await self._given_up(entry):
+            return
         now = self._now()
+        try:
+            command = Command.from_bytes(entry.payload)
+        except Exception as error:
+            # It was read once, before it was journaled; a newer agent may read more strictly. It never began.
+            log.exception("command.unreadable")
+            ending = failed("payload", _text(error))
+            await self._durably(lambda: self._finish(entry, None, ending))
+            return
         if now is None or now > command.exp:
             # It waited behind another one, or over a restart, until its time was over: it never began.
-            self._finish(entry, None, Ending(Outcome.EXPIRED, "expired"))
+            await self._durably(lambda: self._finish(entry, None, Ending(Outcome.EXPIRED, "expired")))
             return
         window = command.pol.window
         if window is not None and not window.opens <= now <= window.closes:
-            self._finish(entry, None, Ending(Outcome.REJECTED, "window"))
+            await self._durably(lambda: self._finish(entry, None, Ending(Outcome.REJECTED, "window")))
             return
-        self._journal.start(
-            entry.cmd,
-            boot_id=self._boot_id,
-            at=now,
-            report=lambda: self._receipts.say(
-                Word(cmd=entry.cmd, cmd_digest=entry.digest, state=CommandState.STARTED, started=now)
-            ),
-        )
+        params = command.typed_params
+        if isinstance(params, RebootParams):
+            await self._begin_reboot(entry, params, now)
+            return
+        if command.kind in AT_ONCE:
+            # Only what an agent without trusted time left behind; a cancel is settled elsewhere.
+            with self._journal.step():
+                self._settle(entry, command, now)
+            return
+        await self._durably(lambda: self._begin(entry, now))
         log.info("command.started", by=list(command.by.approvers), intent=command.by.intent)
         failpoint("executor.before_act")
+        ending = await self._act(entry, command)
+        failpoint("executor.after_act")
+        await self._durably(lambda: self._finish(entry, now, ending))
+
+    async def _act(self, entry: Entry, command: Command) -> Ending:
+        control = Control(lambda step: log.info("install.step", step=step))
+        task = asyncio.create_task(self._actions.act(command, control), name="action")
+        self._running = _Running(entry.cmd, control, task)
         try:
-            ending = await self._actions.act(command)
+            await asyncio.wait({task})
+        finally:
+            self._running = None
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if task.cancelled():
+            return Ending(Outcome.CANCELLED, "cancelled")
+        try:
+            return task.result()
         except JournalError:
             raise
         except Exception as error:
             log.exception("command.broke")
-            ending = failed("agent_error", _said(error), Outcome.UNKNOWN)
-        failpoint("executor.after_act")
-        self._finish(entry, now, ending)
+            return failed("agent_error", _text(error), Outcome.UNKNOWN)
 
-    def _finish(self, entry: Entry, started: datetime | None, ending: Ending) -> None:
-        ref, sealed = _sealed(ending.body)
-        more = [_sealed(inventory) for inventory in ending.more]
+    async def _begin_reboot(self, entry: Entry, params: RebootParams, now: datetime) -> None:
+        due_ms = self._reboots.due_ms(params)
+        await self._durably(lambda: self._begin(entry, now, due_ms=due_ms))
+        found = self._journal.find(entry.cmd)
+        if found is None:
+            raise JournalError("journal_order", f"command {entry.cmd} is gone")
+        await self._reboots.begin(found, params, due_ms)
+        await self._durably(lambda: self._journal.waits_on(entry.cmd))
+
+    async def _order(self, entry: Entry) -> None:
+        try:
+            ending = await self._reboots.order(entry)
+        except JournalError as error:
+            if error.code != "journal_write":
+                raise
+            # Without a durable order there is no restart: a crash could give it twice.
+            ending = failed("reboot_not_done", f"the order could not be written down: {error.detail}")
+        if ending is not None:
+            await self._durably(lambda: self._finish(entry, entry.started, ending))
+
+    def _begin(self, entry: Entry, now: datetime, *, due_ms: int | None = None) -> None:
+        word = Word(cmd=entry.cmd, cmd_digest=entry.digest, state=CommandState.STARTED, started=now)
+        self._journal.start(
+            entry.cmd, boot_id=self._boot_id, at=now, report=lambda: self._said(word), due_ms=due_ms
+        )
+
+    def _finish(self, entry: Entry, started: datetime | None, ending: Ending, *, settle: bool = True) -> None:
+        """Write DONE, its report, and the end of the cancels that waited for it, in one transaction."""
         finished = self._now()
+        with self._journal.step():
+            self._finish_one(entry, started, ending, finished)
+            if settle:
+                for ended in self._cancelling.waited_for(entry.cmd, ending.outcome):
+                    self._finish_one(ended.entry, ended.entry.started, ended.ending, finished)
+        log.info("command.done", result=ending.outcome.value, code=ending.code)
+        if finished is not None:
+            self._journal.prune(finished)
+            self._tombstones.prune(finished)
+
+    def _finish_one(
+        self, entry: Entry, started: datetime | None, ending: Ending, finished: datetime | None
+    ) -> None:
+        body, keep = self._packed(ending.body, full=ending.full)
+        ref, sealed = _sealed(body)
         word = Word(
             cmd=entry.cmd,
             cmd_digest=entry.digest,
@@ -201,10 +450,15 @@ class Executor:
                 self._journal.keep_plan(
                     ending.plan.digest, ending.plan.manager, ending.plan.to_bytes(), finished
                 )
-            for more_ref, more_sealed in more:
-                if more_ref is not None:
-                    self._spool.add_pending(ReportKind.INVENTORY, more_sealed, more_ref)
-            self._receipts.say(word)
+            for more in ending.more:
+                self.send_beside(more, full=ending.full)
+            rseq = self._receipts.say(word)
+            if keep is not None:
+                self._memory.keep(keep, rseq=rseq)
+            self._looks.keep(ending.looked, finished)
+            for subsystem, code in ending.looked.items():
+                if code is not None:
+                    self._receipts.event(scan_failed(subsystem, code, ending.faults.get(subsystem, "")))
 
         self._journal.finish(
             entry.cmd,
@@ -216,12 +470,34 @@ class Executor:
             body_ref=None if ref is None else ref.model_dump_json(),
             report=report,
         )
-        log.info("command.done", result=ending.outcome.value, code=ending.code)
-        if finished is not None:
-            self._journal.prune(finished)
+
+    def send_beside(self, body: Body, *, full: bool) -> None:
+        """Leave a body for the agent key to sign, in the surrounding transaction if there is one."""
+        packed, keep = self._packed(body, full=full)
+        ref, sealed = _sealed(packed)
+        if ref is None:
+            return
+        pending = self._spool.add_pending(report_kind(body), sealed, ref)
+        if keep is not None and pending:
+            self._memory.keep(keep, pending=pending)
+
+    def _packed(self, body: Body | None, *, full: bool) -> tuple[Body | None, Inventory | None]:
+        if not isinstance(body, Inventory):
+            return body, None
+        packed = self._memory.pack(body, full=full)
+        return packed.body, packed.keep
 
 
-def _said(error: Exception) -> str:
+def _as_cancelled(entry: Entry, command: Command, ending: Ending) -> Ending:
+    """Return the end of a command that was asked to stop when the helper died: cancelled if nothing was done."""
+    if entry.cancel is None:
+        return ending
+    if command.kind not in CHANGING_PACKAGES or ending.outcome is Outcome.FAILED:
+        return Ending(Outcome.CANCELLED, "cancelled")
+    return ending
+
+
+def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 

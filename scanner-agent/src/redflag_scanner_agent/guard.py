@@ -19,8 +19,14 @@ from uuid import UUID
 
 from redflag_scanner_agent.host_policy import HostPolicy
 from redflag_scanner_agent.journal import Entry
+from redflag_wire.agent_version import is_below
 from redflag_wire.command import LONGEST_LIFE, Command, CommandKind
-from redflag_wire.command_params import DryRunUpdateParams, InstallUpdatesParams
+from redflag_wire.command_params import (
+    LOOKING_KINDS,
+    DryRunUpdateParams,
+    InstallUpdatesParams,
+    RollbackUpdateParams,
+)
 from redflag_wire.envelope import Envelope, Verified, digest, parse_envelope, verify_envelope
 from redflag_wire.errors import WireError
 from redflag_wire.manifest import KeyManifest
@@ -31,8 +37,11 @@ NOT_BEFORE_LEEWAY = timedelta(seconds=180)
 """How early a command may come. Trusted time is a lower bound: it lags the signer's clock by the age of the newest
 beacon at its arrival, a minute in the normal case, and commands are valid from the moment they are signed."""
 
-SUPPORTED_KINDS = frozenset({CommandKind.SCAN, CommandKind.DRY_RUN_UPDATE, CommandKind.INSTALL_UPDATES})
-"""Kinds this agent knows how to act on; when you add one, give it an action in `actions`."""
+SUPPORTED_KINDS = frozenset(CommandKind) - {CommandKind.UPDATE_AGENT}
+"""Kinds this agent knows how to act on; when you add one, give it an action in `actions` or `executor`."""
+
+KINDS_OF_OLD_AGENTS = LOOKING_KINDS | {CommandKind.UPDATE_AGENT, CommandKind.CANCEL}
+"""What an agent below the installation's minimum version still does: look, be replaced, and stop what it began."""
 
 CHANGING_KINDS = frozenset(CommandKind) - {
     CommandKind.SCAN,
@@ -72,7 +81,7 @@ class JournalView(Protocol):
         """Return what is remembered of a command."""
         ...
 
-    def has_room(self) -> bool:
+    def has_room(self, *, cancel: bool = False) -> bool:
         """Return whether another command may be received."""
         ...
 
@@ -91,6 +100,9 @@ class View:
         can_change: None, or why this host may only look.
         journal: what was received before.
         spool_has_room: whether reports of another command can be kept.
+        is_cancelled: whether a command was cancelled before it came.
+        agent_version: of this agent.
+        min_agent_version: the oldest that may change hosts, by the newest beacon; None for any.
     """
 
     fleet: str
@@ -102,6 +114,9 @@ class View:
     can_change: str | None
     journal: JournalView
     spool_has_room: Callable[[], bool]
+    is_cancelled: Callable[[str], bool] = lambda _cmd: False
+    agent_version: str = "0"
+    min_agent_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,30 +242,50 @@ def _address(command: Command, view: View) -> Refused | None:
 
 
 def _kind(about: About, verified: Verified, view: View) -> Refused | None:
+    """Step 8: the key, the host's own policy, this agent's abilities, in this order."""
     kind = about.command.kind
-
-    def refuse(code: str, detail: str) -> Refused:
-        return Refused(Step.KIND, code, detail, about=about)
-
     if not view.manifest.allows_kind(verified.key, kind):
-        return refuse("kind_key", f"the key may not sign {kind}")
-    if view.policy.fault is not None:
-        return refuse("policy_unreadable", view.policy.fault)
-    if not view.policy.allows_kind(kind):
-        return refuse("kind_policy", f"this host's policy does not allow {kind}")
-    if kind not in SUPPORTED_KINDS:
-        return refuse("kind_unsupported", f"this agent does not know how to {kind}")
-    if kind in CHANGING_KINDS:
-        if view.can_change is not None:
-            return refuse("scan_only", view.can_change)
-        if view.now is not None and is_expired(view.manifest, view.now):
-            return refuse("manifest_expired", "the key manifest has expired")
+        code, detail = "kind_key", f"the key may not sign {kind}"
+    elif view.policy.fault is not None:
+        code, detail = "policy_unreadable", view.policy.fault
+    elif not view.policy.allows_kind(kind):
+        code, detail = "kind_policy", f"this host's policy does not allow {kind}"
+    elif kind not in SUPPORTED_KINDS:
+        code, detail = "kind_unsupported", f"this agent does not know how to {kind}"
+    elif kind not in KINDS_OF_OLD_AGENTS and is_below(view.agent_version, view.min_agent_version):
+        code = "agent_too_old"
+        detail = f"this agent is {view.agent_version}, the installation asks for {view.min_agent_version}"
+    else:
+        return _change(about, view) or _packages(about, view)
+    return Refused(Step.KIND, code, detail, about=about)
+
+
+def _change(about: About, view: View) -> Refused | None:
+    """Step 8 for what changes the host."""
+    kind = about.command.kind
+    if kind is CommandKind.REBOOT and not about.command.pol.allow_reboot:
+        code, detail = "reboot_not_allowed", "the command itself does not allow a restart"
+    elif kind is CommandKind.REBOOT and not view.policy.allow_reboot:
+        code, detail = "reboot_policy", "this host's policy does not allow a restart"
+    elif kind in CHANGING_KINDS and view.can_change is not None:
+        code, detail = "scan_only", view.can_change
+    elif kind in CHANGING_KINDS and view.now is not None and is_expired(view.manifest, view.now):
+        code, detail = "manifest_expired", "the key manifest has expired"
+    else:
+        return None
+    return Refused(Step.KIND, code, detail, about=about)
+
+
+def _packages(about: About, view: View) -> Refused | None:
+    """Step 8 for the packages a command names."""
     params = about.command.typed_params
-    if isinstance(params, DryRunUpdateParams | InstallUpdatesParams):
-        name = view.policy.first_refused(package.name for package in params.packages)
-        if name is not None:
-            return refuse("package_policy", f"this host's policy does not allow {name}")
-    return None
+    if not isinstance(params, DryRunUpdateParams | InstallUpdatesParams | RollbackUpdateParams):
+        return None
+    name = view.policy.first_refused(package.name for package in params.packages)
+    if name is None:
+        return None
+    detail = f"this host's policy does not allow {name}"
+    return Refused(Step.KIND, "package_policy", detail, about=about)
 
 
 def _time(about: About, view: View) -> Refused | None:
@@ -281,7 +316,9 @@ def _journal(about: About, entry: Entry | None, view: View) -> Decision:
         return Refused(
             Step.JOURNAL, "stale", f"seq {command.seq} is not above {view.journal.floor}", about=about
         )
-    if not view.journal.has_room():
+    if view.is_cancelled(str(command.cmd)):
+        return Refused(Step.JOURNAL, "cancelled", "it was cancelled before it came", about=about)
+    if not view.journal.has_room(cancel=command.kind is CommandKind.CANCEL):
         return Refused(
             Step.JOURNAL, "journal_full", "too many commands wait on this host", final=False, about=about
         )

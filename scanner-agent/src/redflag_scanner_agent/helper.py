@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from redflag_ops.errors import ConfigurationError
 from redflag_ops.logging import configure, get_logger
@@ -20,17 +21,26 @@ from redflag_ops.settings import load_settings
 from redflag_scanner_agent.actions import Actions
 from redflag_scanner_agent.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, AgentError, JournalError
 from redflag_scanner_agent.executor import Executor
+from redflag_scanner_agent.facts import agent_version
+from redflag_scanner_agent.fast_mode import FastMode
+from redflag_scanner_agent.figures.host import HostFigures
 from redflag_scanner_agent.helper_service import HelperService
 from redflag_scanner_agent.host_clock import HostClock
+from redflag_scanner_agent.host_events import tell_start
 from redflag_scanner_agent.host_policy import load_policy
+from redflag_scanner_agent.inventory_memory import InventoryMemory
 from redflag_scanner_agent.ipc import HEADER_MAX_BYTES, Channel
 from redflag_scanner_agent.journal import Journal
 from redflag_scanner_agent.journal_file import JournalFile, wait_for_lock
+from redflag_scanner_agent.looks import Looks
 from redflag_scanner_agent.packages.base import PackageManager
 from redflag_scanner_agent.packages.registry import available_managers
+from redflag_scanner_agent.reboots import Reboots
 from redflag_scanner_agent.receipts import Receipts, boot_id, load_receipt_key
+from redflag_scanner_agent.restart import HostRestart, NoRestart, Restart
 from redflag_scanner_agent.settings import LOG_LEVELS, AgentSettings
 from redflag_scanner_agent.spool import Spool
+from redflag_scanner_agent.tombstones import Tombstones
 from redflag_scanner_agent.trust import Trust
 
 JOURNAL = "journal.db"
@@ -42,11 +52,30 @@ Managers = Callable[[AgentSettings, bool], Mapping[str, PackageManager]]
 """Gives the host's package managers; the second argument says whether installing is allowed at all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a test replaces of the machine below the helper.
+
+    Attributes:
+        managers: its package managers.
+        restart: what can restart it; None for the real one, or for none over a private root.
+        boot_id: of this boot.
+    """
+
+    managers: Managers
+    restart: Restart | None = None
+    boot_id: Callable[[], str] = boot_id
+
+
 def host_managers(settings: AgentSettings, can_install: bool) -> Mapping[str, PackageManager]:
     """Return the package managers of this host."""
     return available_managers(
         apt_config=settings.apt_config, work_dir=settings.helper_dir / "packages", can_install=can_install
     )
+
+
+HOST = Machine(host_managers)
+"""The real one."""
 
 
 def why_scan_only(settings: AgentSettings) -> str | None:
@@ -66,7 +95,7 @@ def only_unix_sockets() -> None:
     sys.addaudithook(hook)
 
 
-async def serve(settings: AgentSettings, peer: socket.socket, managers: Managers = host_managers) -> None:
+async def serve(settings: AgentSettings, peer: socket.socket, machine: Machine = HOST) -> None:
     """Serve the network process at the other end of `peer` until it is gone.
 
     Raises:
@@ -80,19 +109,25 @@ async def serve(settings: AgentSettings, peer: socket.socket, managers: Managers
     )
     file = JournalFile(settings.helper_dir / JOURNAL)
     try:
-        await _serve_with(settings, peer, file, managers)
+        await _serve_with(settings, peer, file, machine)
     finally:
         file.close()
         os.close(lock)
 
 
+def _restart_of(settings: AgentSettings, machine: Machine) -> Restart:
+    if machine.restart is not None:
+        return machine.restart
+    return HostRestart() if settings.apt_config is None else NoRestart()
+
+
 async def _serve_with(
-    settings: AgentSettings, peer: socket.socket, file: JournalFile, managers: Managers
+    settings: AgentSettings, peer: socket.socket, file: JournalFile, machine: Machine
 ) -> None:
-    clock, boot = HostClock(), boot_id()
+    clock, boot = HostClock(), machine.boot_id()
     key = load_receipt_key(settings.helper_dir)
     scan_only = why_scan_only(settings)
-    hosts = managers(settings, scan_only is None)
+    hosts = machine.managers(settings, scan_only is None)
     journal, trust = Journal(file), Trust(file, clock, key.public)
     notices: list[Callable[[], None]] = []
 
@@ -106,8 +141,9 @@ async def _serve_with(
         hosts,
         journal.plan,
         policy=lambda: load_policy(settings.policy_file),
-        on_step=lambda step: log.info("install.step", step=step),
+        figures=HostFigures(clock),
     )
+    tombstones, fast_mode = Tombstones(file), FastMode(file)
     executor = Executor(
         journal=journal,
         spool=spool,
@@ -115,6 +151,11 @@ async def _serve_with(
         actions=actions,
         now=trust.now,
         boot_id=boot,
+        reboots=Reboots(journal, _restart_of(settings, machine), clock, boot),
+        tombstones=tombstones,
+        fast_mode=fast_mode,
+        memory=InventoryMemory(file),
+        looks=Looks(file),
     )
     reader, writer = await asyncio.open_unix_connection(sock=peer, limit=HEADER_MAX_BYTES)
     channel = Channel(reader, writer)
@@ -126,12 +167,16 @@ async def _serve_with(
         receipts=receipts,
         executor=executor,
         actions=actions,
+        tombstones=tombstones,
+        fast_mode=fast_mode,
         capabilities=[manager.capabilities() for manager in hosts.values()],
         receipt_key=key.public,
         policy_file=settings.policy_file,
         can_change=scan_only,
     )
     notices.append(service.notify)
+    if trust.identity is not None:
+        _tell_start(file, receipts, clock, boot)
     log.info("helper.ready", managers=sorted(hosts), scan_only=scan_only, open=len(journal.unfinished()))
     work = asyncio.create_task(executor.run(), name="executor")
     talk = asyncio.create_task(service.run(), name="service")
@@ -152,6 +197,14 @@ async def _serve_with(
     log.info("helper.stopped")
 
 
+def _tell_start(file: JournalFile, receipts: Receipts, clock: HostClock, boot: str) -> None:
+    try:
+        tell_start(file, receipts, now=clock.now(), boot_id=boot, version=agent_version())
+    except JournalError as error:
+        # A full disk must not keep the helper from saying so to the server.
+        log.warning("helper.start_not_told", code=error.code, detail=error.detail)
+
+
 def _closed(peer: socket.socket) -> bool:
     readable, _, _ = select.select([peer], [], [], 0)
     if not readable:
@@ -159,7 +212,7 @@ def _closed(peer: socket.socket) -> bool:
     return peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
 
 
-def main(argv: list[str] | None = None, managers: Managers = host_managers) -> int:
+def main(argv: list[str] | None = None, machine: Machine = HOST) -> int:
     """Run the helper; return the process's exit code."""
     parser = argparse.ArgumentParser(prog="redflag-agent helper", description="The agent's privileged half.")
     parser.add_argument("--fd", type=int, required=True, help="inherited end of the socket pair")
@@ -178,7 +231,7 @@ def main(argv: list[str] | None = None, managers: Managers = host_managers) -> i
         return EXIT_USAGE
     peer.setblocking(False)
     try:
-        asyncio.run(serve(settings, peer, managers))
+        asyncio.run(serve(settings, peer, machine))
     except JournalError as error:
         log.error("helper.journal", code=error.code, detail=error.detail)  # noqa: TRY400 - the text says it all
         return EXIT_FAILED

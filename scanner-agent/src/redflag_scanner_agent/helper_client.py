@@ -13,7 +13,7 @@ from redflag_scanner_agent.ipc import Channel, Message, join_blobs
 from redflag_wire import base64_strict
 from redflag_wire.payload import WireModel
 from redflag_wire.report import BodyRef, ReportKind
-from redflag_wire.report_bodies import ManagerCapability
+from redflag_wire.report_bodies import HostEvent, ManagerCapability
 
 log = get_logger()
 
@@ -34,6 +34,7 @@ class Hello(WireModel):
     facts_mark: str | None
     inventory_mark: str | None
     capabilities: list[ManagerCapability]
+    fast: bool
 
 
 class Waiting(WireModel):
@@ -63,6 +64,12 @@ class HelperClient:
         self._last = 0
         self.gone = asyncio.Event()
         self.spool_changed = asyncio.Event()
+        self._fast = False
+
+    @property
+    def fast(self) -> bool:
+        """Whether the server asked for fast mode, by the helper's newest answer."""
+        return self._fast
 
     async def run(self) -> None:
         """Take answers and notices until the helper is gone."""
@@ -117,7 +124,9 @@ class HelperClient:
         """Return what the helper says of itself, once it is ready."""
         message = await self.request("hello", deadline_s=deadline_s)
         found = {name: value for name, value in message.header.items() if name != "id"}
-        return Hello.from_object(found)
+        hello = Hello.from_object(found)
+        self._fast = hello.fast
+        return hello
 
     async def first_manifest(self, rootfp: bytes, chain: list[bytes]) -> str:
         """Have the chain verified against a root fingerprint; return the fleet."""
@@ -137,11 +146,14 @@ class HelperClient:
         """Hand over a beacon; return the manifest version it names, None for an old one."""
         message = await self.request("beacon", envelope)
         version = message.header["manifest_version"]
+        self._fast = message.header.get("fast") is True
         return None if version is None else int(version)
 
     async def command(self, envelope: bytes) -> dict[str, Any]:
         """Hand over a command; `ack` in the answer says whether its delivery may be acknowledged."""
-        return (await self.request("command", envelope)).header
+        header = (await self.request("command", envelope)).header
+        self._fast = header.get("fast") is True
+        return header
 
     async def reserve(self, report: str) -> tuple[int, str | None]:
         """Reserve the next number for a report of the agent key; return it and `prev`."""
@@ -173,6 +185,10 @@ class HelperClient:
         """Have the helper make an inventory nobody commanded; return of how many package managers."""
         message = await self.request("inventory", refresh=refresh, deadline_s=INVENTORY_DEADLINE_S)
         return int(message.header["inventories"])
+
+    async def event(self, event: HostEvent) -> None:
+        """Have an event kept; the helper bounds how often one of a code is."""
+        await self.request("event", event.to_bytes())
 
     async def reports(self, after: int) -> tuple[int, bytes]:
         """Return the next batch of signed reports: the last one's number and the framed bytes, empty for none."""

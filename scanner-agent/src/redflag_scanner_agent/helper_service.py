@@ -15,16 +15,19 @@ from typing import Any
 import structlog
 
 from redflag_ops.logging import get_logger
-from redflag_scanner_agent import guard
+from redflag_scanner_agent import guard, host_events
 from redflag_scanner_agent.actions import Actions
 from redflag_scanner_agent.errors import AgentError, IpcError
 from redflag_scanner_agent.executor import Executor
+from redflag_scanner_agent.facts import agent_version
+from redflag_scanner_agent.fast_mode import FastMode
 from redflag_scanner_agent.host_policy import load_policy
 from redflag_scanner_agent.ipc import Channel, Message, split_blobs
 from redflag_scanner_agent.journal import Journal
 from redflag_scanner_agent.packages.errors import PackageManagerError
-from redflag_scanner_agent.receipts import Receipts, Word, line, seal
+from redflag_scanner_agent.receipts import Receipts, Word, line
 from redflag_scanner_agent.spool import Place, Signed, Spool
+from redflag_scanner_agent.tombstones import Tombstones
 from redflag_scanner_agent.trust import HostIdentity, Trust, TrustRefusedError
 from redflag_wire import base64_strict
 from redflag_wire.envelope import digest, parse_envelope, verify_envelope
@@ -41,7 +44,10 @@ INITIAL_INVENTORY = "initial_inventory"
 log = get_logger()
 
 Answer = tuple[dict[str, Any], bytes]
-_OUTCOMES = {"expired": Outcome.EXPIRED}  # refusals whose result has a name of its own
+_OUTCOMES = {
+    "expired": Outcome.EXPIRED,
+    "cancelled": Outcome.CANCELLED,
+}  # refusals whose result has a name of its own
 _ALARMS = {"cmd_conflict", "signature", "fleet", "agent", "akt", "kind_key"}
 
 
@@ -55,7 +61,9 @@ class HelperService:
         spool: the reports.
         receipts: writes reports.
         executor: carries commands out.
-        actions: for inventories that no command asked for.
+        actions: for looks that no command asked for.
+        tombstones: commands that were cancelled before they came.
+        fast_mode: whether the network process is to poll without pause.
         capabilities: of the package managers.
         receipt_key: this helper's public key.
         policy_file: read anew for every command.
@@ -72,6 +80,8 @@ class HelperService:
         receipts: Receipts,
         executor: Executor,
         actions: Actions,
+        tombstones: Tombstones,
+        fast_mode: FastMode,
         capabilities: list[ManagerCapability],
         receipt_key: PublicKey,
         policy_file: Path,
@@ -84,6 +94,8 @@ class HelperService:
         self._receipts = receipts
         self._executor = executor
         self._actions = actions
+        self._tombstones = tombstones
+        self._fast_mode = fast_mode
         self._capabilities = capabilities
         self._receipt_key = receipt_key
         self._policy_file = policy_file
@@ -102,6 +114,7 @@ class HelperService:
             "commit": self._commit,
             "pending": self._pending,
             "inventory": self._inventory,
+            "event": self._event_of,
             "reports": self._reports,
             "confirmed": self._confirmed,
         }
@@ -169,6 +182,7 @@ class HelperService:
             "facts_mark": self._spool.mark("facts"),
             "inventory_mark": self._spool.mark(INITIAL_INVENTORY),
             "capabilities": [one.model_dump(mode="json") for one in self._capabilities],
+            "fast": self._fast(),
         }
         return answer, b""
 
@@ -189,6 +203,7 @@ class HelperService:
     async def _enrolled(self, message: Message) -> Answer:
         agent_key = PublicKey.from_b64(str(message.header.get("agent_pub")))
         enrolled = self._trust.enrol(message.blob, agent_key)
+        self._receipts.event(host_events.enrolled(agent_version()))
         return {"agent": str(enrolled.agent)}, b""
 
     async def _beacon(self, message: Message) -> Answer:
@@ -198,9 +213,18 @@ class HelperService:
             self._event(error.code, "critical", error.detail)
             raise
         self._executor.time_known()
-        return {"manifest_version": None if beacon is None else beacon.manifest_version}, b""
+        version = None if beacon is None else beacon.manifest_version
+        return {"manifest_version": version, "fast": self._fast()}, b""
+
+    def _fast(self) -> bool:
+        return self._fast_mode.state.active(self._trust.now())
 
     async def _command(self, message: Message) -> Answer:
+        answer, blob = self._judged(message)
+        # Whatever it was may have switched fast mode, and the network process is to follow at once.
+        return {**answer, "fast": self._fast()}, blob
+
+    def _judged(self, message: Message) -> Answer:
         identity = self._need_identity()
         manifest = self._trust.manifest
         if manifest is None:
@@ -215,6 +239,9 @@ class HelperService:
             can_change=self._can_change,
             journal=self._journal,
             spool_has_room=self._spool.has_room,
+            is_cancelled=lambda cmd: self._tombstones.holds(cmd, self._trust.now()),
+            agent_version=agent_version(),
+            min_agent_version=self._trust.min_agent_version,
         )
         decision = guard.judge(message.blob, view)
         if isinstance(decision, guard.Refused):
@@ -303,12 +330,19 @@ class HelperService:
         return {"pending": pending.id, "kind": pending.kind.value, "ref": ref}, pending.body
 
     async def _inventory(self, message: Message) -> Answer:
-        """Look once at every manager and leave the result as pending; for a new host's first report."""
-        found = await self._actions.inventories(refresh=message.header.get("refresh") is True)
-        for inventory in found:
-            ref, sealed = seal(inventory)
-            self._spool.add_pending(ReportKind.INVENTORY, sealed, ref)
-        return {"inventories": len(found)}, b""
+        """Look once at everything and leave the result as pending; for a new host's first report."""
+        seen = await self._actions.look(refresh=message.header.get("refresh") is True)
+        for body in seen.bodies:
+            self._executor.send_beside(body, full=True)
+        for subsystem, error in seen.faults.items():
+            self._receipts.event(host_events.scan_failed(subsystem, error.code, error.detail))
+        return {"inventories": len(seen.bodies)}, b""
+
+    async def _event_of(self, message: Message) -> Answer:
+        """Keep an event of the network process; bounded as the helper's own are."""
+        event = HostEvent.from_bytes(message.blob)
+        self._receipts.event(event.model_copy(update={"component": "agent"}))
+        return {}, b""
 
     async def _reports(self, message: Message) -> Answer:
         after = message.header.get("after")

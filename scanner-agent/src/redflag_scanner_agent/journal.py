@@ -7,9 +7,11 @@ Guarantees (docs/protocol.md 5):
 4. A row is forgotten only after KEEP beyond its `exp`, and the floor then covers its `seq`: a forgotten command
    cannot come back.
 5. The report of a step is written in the step's own transaction: the callback passed in runs inside it.
+6. A restart is ordered at most once for a command, whatever crashes: the order is on the disk before it is given.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,6 +23,7 @@ from redflag_wire.timestamps import format_timestamp, parse_timestamp
 
 KEEP = timedelta(hours=48)  # beyond exp; twice the longest life of any command
 OPEN_MAX = 64  # commands received and not done; the server keeps at most 10 pending per agent
+CANCELS_MAX = 256  # cancels that may wait beside them for the end of what they are to stop
 PLANS_MAX = 256  # newest plans kept
 
 _FLOOR = "floor"
@@ -55,6 +58,10 @@ class Entry:
         plan_digest: of the plan made or carried out.
         body: the sealed body of the final report.
         body_ref: its reference as JSON text.
+        attempts: how often work on it was begun without coming to an end, over all starts of the helper.
+        cancel: the command that asks for its end, None for none.
+        due_ms: monotonic milliseconds of its boot at which a delayed restart is due.
+        ordered_ms: the same of the moment before the restart was ordered; from then on there is no way back.
     """
 
     cmd: str
@@ -73,6 +80,10 @@ class Entry:
     plan_digest: str | None = None
     body: bytes | None = None
     body_ref: str | None = None
+    attempts: int = 0
+    cancel: str | None = None
+    due_ms: int | None = None
+    ordered_ms: int | None = None
 
 
 def _time(text: str | None) -> datetime | None:
@@ -96,22 +107,26 @@ class Journal:
         value = self._file.get(_FLOOR)
         return 0 if value is None else int(value)
 
+    def step(self) -> AbstractContextManager[None]:
+        """Make several writes one durable step, or nothing of it (`JournalFile.transaction`)."""
+        return self._file.transaction()
+
     def find(self, cmd: str) -> Entry | None:
         """Return a command that is remembered."""
         row = self._db.execute("SELECT * FROM command WHERE cmd = ?", (cmd,)).fetchone()
         return None if row is None else self._entry(dict(row))
 
     def unfinished(self) -> list[Entry]:
-        """Return what is received or started, in the order of `seq`; at most OPEN_MAX."""
+        """Return what is received or started, in the order of `seq`; at most OPEN_MAX and the cancels."""
         rows = self._db.execute(
-            "SELECT * FROM command WHERE state <> 'done' ORDER BY seq LIMIT ?", (OPEN_MAX,)
+            "SELECT * FROM command WHERE state <> 'done' ORDER BY seq LIMIT ?", (OPEN_MAX + CANCELS_MAX,)
         )
         return [self._entry(dict(row)) for row in rows]
 
-    def has_room(self) -> bool:
-        """Whether another command may be received."""
+    def has_room(self, *, cancel: bool = False) -> bool:
+        """Whether another command may be received; a `cancel` finds room where others find none."""
         row = self._db.execute("SELECT count(*) AS n FROM command WHERE state <> 'done'").fetchone()
-        return int(row["n"]) < OPEN_MAX
+        return int(row["n"]) < OPEN_MAX + (CANCELS_MAX if cancel else 0)
 
     def receive(self, entry: Entry, report: Callable[[], None]) -> None:
         """Write RECEIVED.
@@ -142,8 +157,16 @@ class Journal:
             failpoint("journal.within_received")
         failpoint("journal.after_received")
 
-    def start(self, cmd: str, *, boot_id: str, at: datetime, report: Callable[[], None]) -> None:
-        """Write STARTED with the boot the action begins in.
+    def start(
+        self,
+        cmd: str,
+        *,
+        boot_id: str,
+        at: datetime,
+        report: Callable[[], None],
+        due_ms: int | None = None,
+    ) -> None:
+        """Write STARTED with the boot the action begins in, and when it is due if it waits first.
 
         Raises:
             JournalError: the command is not in RECEIVED, or the disk refused.
@@ -151,8 +174,9 @@ class Journal:
         failpoint("journal.before_started")
         with self._file.transaction():
             changed = self._db.execute(
-                "UPDATE command SET state = 'started', boot_id = ?, started = ? WHERE cmd = ? AND state = 'received'",
-                (boot_id, format_timestamp(at), cmd),
+                "UPDATE command SET state = 'started', boot_id = ?, started = ?, due_ms = ?"
+                " WHERE cmd = ? AND state = 'received'",
+                (boot_id, format_timestamp(at), due_ms, cmd),
             )
             self._one(changed.rowcount, cmd, "started")
             report()
@@ -197,6 +221,52 @@ class Journal:
             report()
             failpoint("journal.within_done")
         failpoint("journal.after_done")
+
+    def attempt(self, cmd: str) -> int:
+        """Count that work on a command begins now; return how often it began, this time included.
+
+        Raises:
+            JournalError: the disk refused.
+        """
+        with self._file.transaction():
+            self._db.execute("UPDATE command SET attempts = attempts + 1 WHERE cmd = ?", (cmd,))
+            row = self._db.execute("SELECT attempts FROM command WHERE cmd = ?", (cmd,)).fetchone()
+        return 0 if row is None else int(row["attempts"])
+
+    def waits_on(self, cmd: str) -> None:
+        """Say that work on a command was left in good order, to go on later: that was no attempt that failed."""
+        with self._file.transaction():
+            self._db.execute("UPDATE command SET attempts = 0 WHERE cmd = ?", (cmd,))
+
+    def want_cancel(self, cmd: str, by: str) -> None:
+        """Keep that a started command is to stop, so that a crash meanwhile does not lose the wish.
+
+        Args:
+            cmd: the command.
+            by: the cancel command.
+        """
+        with self._file.transaction():
+            self._db.execute(
+                "UPDATE command SET cancel = coalesce(cancel, ?) WHERE cmd = ? AND state = 'started'",
+                (by, cmd),
+            )
+
+    def order_restart(self, cmd: str, at_ms: int) -> None:
+        """Write that the restart is being ordered; nothing may order it before this has returned.
+
+        Raises:
+            JournalError: it was ordered or cancelled before, or the disk refused.
+        """
+        failpoint("reboot.before_ordered")
+        with self._file.transaction():
+            changed = self._db.execute(
+                "UPDATE command SET ordered_ms = ?"
+                " WHERE cmd = ? AND state = 'started' AND ordered_ms IS NULL AND cancel IS NULL",
+                (at_ms, cmd),
+            )
+            self._one(changed.rowcount, cmd, "ordered")
+            failpoint("reboot.within_ordered")
+        failpoint("reboot.after_ordered")
 
     def keep_plan(self, digest: str, manager: str, plan: bytes, at: datetime) -> None:
         """Keep the bytes of a plan as first written; the oldest beyond PLANS_MAX go."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from redflag_scanner_agent.errors import JournalError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_MS = 5_000  # only `redflag-agent status` ever reads beside the helper
 LOCK_POLL_S = 0.2
 
@@ -59,6 +59,26 @@ CREATE TABLE pending (
 ) STRICT;
 """
 
+_SCHEMA_2 = """
+ALTER TABLE command ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE command ADD COLUMN cancel TEXT;
+ALTER TABLE command ADD COLUMN due_ms INTEGER;
+ALTER TABLE command ADD COLUMN ordered_ms INTEGER;
+CREATE TABLE tombstone (cmd TEXT PRIMARY KEY, until TEXT NOT NULL) STRICT;
+CREATE TABLE inventory (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    manager TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    rows BLOB NOT NULL,
+    rseq INTEGER,
+    pending INTEGER,
+    confirmed INTEGER NOT NULL DEFAULT 0
+) STRICT;
+"""
+
+_STEPS = (_SCHEMA, _SCHEMA_2)
+"""What leads from each version to the next; only ever added to, for files of older agents stay readable."""
+
 
 class JournalFile:
     """An open journal file; hand it to `Journal` and `Spool`, which share its transactions.
@@ -86,17 +106,18 @@ class JournalFile:
 
     def _prepare(self) -> None:
         version = self.db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            with self.transaction():
-                for statement in _SCHEMA.split(";\n"):
-                    if statement.strip():
-                        self.db.execute(statement)
-                self.db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
+        if not 0 <= version <= SCHEMA_VERSION:
             self.db.close()
             raise JournalError(
                 "journal_version", f"{self.path} was made by another version of the agent ({version})"
             )
+        if version < SCHEMA_VERSION:
+            with self.transaction():
+                for step in _STEPS[version:]:
+                    for statement in step.split(";\n"):
+                        if statement.strip():
+                            self.db.execute(statement)
+                self.db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         fault = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if fault != "ok":
             self.db.close()

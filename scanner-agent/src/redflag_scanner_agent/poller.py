@@ -18,12 +18,14 @@ from redflag_scanner_agent.errors import (
     ServerUnreachableError,
 )
 from redflag_scanner_agent.helper_client import HelperClient
+from redflag_scanner_agent.receipts import line
 from redflag_scanner_agent.renewal import Access
 from redflag_scanner_agent.reporter import Reporter
 from redflag_wire import limits, strict_json
 from redflag_wire.clock import Clock
 from redflag_wire.errors import WireError
 from redflag_wire.http_signature import Tag
+from redflag_wire.report_bodies import HostEvent
 
 COMMANDS_MAX = 256  # of one answer
 HANDLE_MAX_CHARS = 1_024
@@ -64,7 +66,8 @@ class Poller:
         helper: judges and acts.
         reporter: told what is confirmed.
         clock: measures how long a poll was held.
-        fast: long polls back to back.
+        fast: long polls back to back, whatever the server asks for.
+        uniform: the source of jitter.
         manifest_version: the newest the helper trusts.
     """
 
@@ -78,15 +81,22 @@ class Poller:
         clock: Clock,
         fast: bool,
         manifest_version: int,
+        uniform: cadence.Uniform = cadence.system_uniform,
     ) -> None:
         self._connection = connection
         self._access = access
         self._helper = helper
         self._reporter = reporter
         self._clock = clock
-        self._fast = fast
+        self._always_fast = fast
+        self._uniform = uniform
         self._manifest_version = manifest_version
         self._time_given = False
+
+    @property
+    def fast(self) -> bool:
+        """Whether polls follow each other now; the helper's word changes with beacons and commands."""
+        return self._always_fast or self._helper.fast
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll until `stop` is set.
@@ -103,7 +113,7 @@ class Poller:
                     failures = 0
                 except ServerUnreachableError as error:
                     failures += 1
-                    delay = cadence.failure_delay(failures, error.retry_after_s, cadence.system_uniform)
+                    delay = cadence.failure_delay(failures, error.retry_after_s, self._uniform)
                     log.warning(
                         "server.away", code=error.code, detail=error.detail, failures=failures, delay_s=delay
                     )
@@ -111,7 +121,7 @@ class Poller:
                     failures += 1
                     delay = max(
                         cadence.SHORTEST_S,
-                        cadence.failure_delay(failures, cadence.SHORTEST_S, cadence.system_uniform),
+                        cadence.failure_delay(failures, cadence.SHORTEST_S, self._uniform),
                     )
                     log.error(  # noqa: TRY400 - the text says it all
                         "server.refused",
@@ -120,6 +130,12 @@ class Poller:
                         detail=error.detail,
                         delay_s=delay,
                     )
+                    await self._tell(error)
+                except HelperRefusedError as error:
+                    # A full disk, mostly: the helper keeps what it has, and the server keeps what it was not told.
+                    failures += 1
+                    delay = cadence.failure_delay(failures, cadence.SHORTEST_S, self._uniform)
+                    log.error("helper.refused", code=error.code, detail=error.detail, delay_s=delay)  # noqa: TRY400
                 await unless_stopped(stop, asyncio.sleep(delay))
         except StoppedError:
             return
@@ -133,7 +149,7 @@ class Poller:
             AgentError: the helper is gone.
         """
         # The first poll is not held: until its beacon comes the helper has no time to judge anything by.
-        wait = limits.LONG_POLL_MAX_S if self._fast and self._time_given else 0
+        wait = limits.LONG_POLL_MAX_S if self.fast and self._time_given else 0
         began = self._clock.monotonic()
         answer = await self._access.call(
             Call(
@@ -152,12 +168,26 @@ class Poller:
             await self._access.call(Call(method="POST", path="/commands/ack", body=body, tag=Tag.AGENT))
         confirmed = answer.get("confirmed_rseq")
         await self._reporter.confirmed(confirmed if isinstance(confirmed, int) else None)
-        if self._fast and wait == 0 and self._time_given:
+        if self.fast and wait == 0 and self._time_given:
             return 0.0
-        if self._fast:
+        if self.fast:
             return cadence.fast_delay(took, bool(commands))
         asked = answer.get("next_poll_s")
-        return cadence.normal_delay(asked if isinstance(asked, int) else None, cadence.system_uniform)
+        return cadence.normal_delay(asked if isinstance(asked, int) else None, self._uniform)
+
+    async def _tell(self, refused: RequestRefusedByServerError) -> None:
+        """Keep an event of a refusal for the time the server takes reports again; one a minute at most is kept."""
+        event = HostEvent(
+            code="server_refused",
+            severity="error",
+            component="agent",
+            message=line(f"the server refused a request: {refused.detail}"),
+            data={"status": refused.status, "reason": line(refused.code)},
+        )
+        try:
+            await self._helper.event(event)
+        except HelperRefusedError as error:
+            log.warning("event.not_kept", code=error.code, detail=error.detail)
 
     async def refresh_manifest(self) -> None:
         """Fetch the chain and have the helper take what follows the manifest it trusts.

@@ -23,7 +23,16 @@ from redflag_wire.ids import new_id, parse_id
 from redflag_wire.payload import WireModel
 from redflag_wire.payload_types import PayloadType, SignerRole
 from redflag_wire.report import BodyRef, CommandState, Outcome, Report, ReportKind
-from redflag_wire.report_bodies import HostEvent, InstallResult
+from redflag_wire.report_bodies import (
+    Body,
+    Facts,
+    HostEvent,
+    InstallResult,
+    Inventory,
+    InventoryChanges,
+    Storage,
+    System,
+)
 from redflag_wire.report_body_codec import seal_body
 from redflag_wire.signing import SigningKey, sign_envelope
 
@@ -104,10 +113,13 @@ class Receipts:
         self._identity = identity
         self._clock = clock
         self._boot_id = boot_id
-        self._events: dict[str, tuple[float, int]] = {}  # code -> last written, how many since
+        self._events: dict[str, tuple[float, int]] = {}  # code and subsystem -> last written, how many since
 
-    def say(self, word: Word) -> None:
+    def say(self, word: Word) -> int:
         """Sign and keep a report of a command; durable with the surrounding transaction.
+
+        Returns:
+            The report's number.
 
         Raises:
             AgentError: the host has no identity, or the journal cannot be written.
@@ -141,7 +153,7 @@ class Receipts:
             ).to_bytes()
             return Signed(sign_envelope(PayloadType.REPORT, payload, self._key).to_bytes(), digest(payload))
 
-        self._spool.add_receipt(str(report_id), sign, cmd=word.cmd, state=word.state, body=word.body)
+        return self._spool.add_receipt(str(report_id), sign, cmd=word.cmd, state=word.state, body=word.body)
 
     def repeat(self, word: Word) -> None:
         """Say it again unless the same word still waits to be confirmed: it will arrive anyway."""
@@ -149,19 +161,20 @@ class Receipts:
             self.say(word)
 
     def event(self, event: HostEvent) -> None:
-        """Keep an event for the network process to sign; at most one per code and EVENT_GAP_S.
+        """Keep an event for the network process to sign; at most one per code, subsystem and EVENT_GAP_S.
 
         Anybody who can send bytes can cause refusals, so their events must not fill the disk: those left out are
         counted in the next one of the code.
         """
         now = self._clock.monotonic()
-        last, left_out = self._events.get(event.code, (None, 0))
+        key = f"{event.code} {event.data.get('subsystem', '')}"
+        last, left_out = self._events.get(key, (None, 0))
         if last is not None and now - last < EVENT_GAP_S:
-            self._events[event.code] = (last, left_out + 1)
+            self._events[key] = (last, left_out + 1)
             return
         if len(self._events) >= EVENT_CODES_MAX:
             self._events.clear()
-        self._events[event.code] = (now, 0)
+        self._events[key] = (now, 0)
         if left_out:
             event = event.model_copy(update={"data": {**event.data, "left_out": left_out}})
         ref, sealed = seal_body(event.to_bytes())
@@ -181,6 +194,15 @@ def seal(body: WireModel) -> tuple[BodyRef, bytes]:
             cut = {"stdout": _ends(body.stdout), "stderr": _ends(body.stderr)}
             return seal(body.model_copy(update=cut))
         raise AgentError("body_too_large", error.detail) from None
+
+
+def report_kind(body: Body) -> ReportKind:
+    """Return the kind of report a body travels in when no command asked for it."""
+    if isinstance(body, Inventory | InventoryChanges):
+        return ReportKind.INVENTORY
+    if isinstance(body, Facts):
+        return ReportKind.FACTS
+    return ReportKind.METRICS if isinstance(body, System | Storage) else ReportKind.EVENT
 
 
 def line(text: str) -> str:

@@ -179,11 +179,11 @@ class Reporter:
 
     async def _first_inventory_done(self, found: int) -> None:
         event = HostEvent(
-            code="agent_started",
+            code="first_look",
             severity="info",
             component="agent",
             message="the agent looked at this host for the first time",
-            data={"managers": found},
+            data={"bodies": found},
         )
         ref, sealed = seal_body(event.to_bytes())
         await self.add(ReportKind.EVENT, ref, sealed, code=event.code, mark=(FIRST_INVENTORY, self._boot_id))

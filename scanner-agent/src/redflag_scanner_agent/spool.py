@@ -7,11 +7,14 @@ Guarantees (docs/protocol.md 6):
 3. A row leaves only when the server confirmed its number.
 4. Reports of the helper about things that are no execution wait as `pending` until the network process has signed
    them; the pending row leaves in the transaction that commits the report.
+5. An inventory that `InventoryMemory` keeps beside its report gets that report's number, and is confirmed with it, in
+   the same transactions.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from redflag_ops.logging import get_logger
 from redflag_scanner_agent.errors import JournalError, SpoolFullError
 from redflag_scanner_agent.failpoints import failpoint
 from redflag_scanner_agent.journal_file import JournalFile
@@ -23,6 +26,8 @@ SPOOL_MAX_BYTES = 64 * 1024 * 1024  # of bodies that wait
 PENDING_MAX = 256
 ROOM_ROWS = 16  # kept free so that commands already received can be finished and reported
 _FRAME_OVERHEAD = 8  # bytes of the two lengths around each report
+
+log = get_logger()
 
 _LAST = "rseq"
 _PREV = {"agent": "prev_agent", "receipt": "prev_receipt"}
@@ -108,8 +113,8 @@ class Spool:
         cmd: str,
         state: CommandState,
         body: bytes = b"",
-    ) -> None:
-        """Number, sign and keep a report of the receipt key.
+    ) -> int:
+        """Number, sign and keep a report of the receipt key; return its number.
 
         Args:
             report: its id.
@@ -122,6 +127,7 @@ class Spool:
             place = self._take("receipt", report, cmd, state, body)
             self._fill(place, "receipt", sign(place))
         self._changed()
+        return place.rseq
 
     def waits(self, cmd: str, state: CommandState) -> bool:
         """Whether a report of this word about the command is not confirmed yet."""
@@ -189,6 +195,9 @@ class Spool:
                 self._file.put(_MARK + mark[0], mark[1].encode())
             if pending is not None:
                 self._db.execute("DELETE FROM pending WHERE id = ?", (pending,))
+                self._db.execute(
+                    "UPDATE inventory SET rseq = ?, pending = NULL WHERE pending = ?", (place.rseq, pending)
+                )
         self._changed()
 
     def mark(self, name: str) -> str | None:
@@ -196,18 +205,19 @@ class Spool:
         value = self._file.get(_MARK + name)
         return None if value is None else value.decode()
 
-    def add_pending(self, kind: ReportKind, body: bytes, ref: BodyRef) -> bool:
-        """Keep a body for the network process to sign; false when too many wait already, and it is dropped."""
+    def add_pending(self, kind: ReportKind, body: bytes, ref: BodyRef) -> int:
+        """Keep a body for the network process to sign; return what names it, 0 when too many wait and it is dropped."""
         with self._file.transaction():
             waiting = self._db.execute("SELECT count(*) AS n FROM pending").fetchone()["n"]
             if waiting >= PENDING_MAX:
-                return False
-            self._db.execute(
+                log.warning("spool.pending_full", kind=kind.value, waiting=waiting)
+                return 0
+            added = self._db.execute(
                 "INSERT INTO pending (kind, body, body_ref) VALUES (?, ?, ?)",
                 (kind.value, body, ref.model_dump_json()),
             )
         self._changed()
-        return True
+        return int(added.lastrowid or 0)
 
     def first_pending(self) -> Pending | None:
         """Return the oldest body that waits for a signature."""
@@ -249,6 +259,7 @@ class Spool:
             return 0
         with self._file.transaction():
             gone = self._db.execute("DELETE FROM report WHERE rseq <= ? AND envelope IS NOT NULL", (rseq,))
+            self._db.execute("UPDATE inventory SET confirmed = 1 WHERE rseq <= ? AND confirmed = 0", (rseq,))
             return gone.rowcount
 
     def _take(

@@ -63,6 +63,7 @@ class Trust:
         self._manifest = None if stored is None else KeyManifest.from_bytes(parse_envelope(stored).payload)
         mark = file.get(_HIGH_WATER)
         self._time = TrustedTime(None if mark is None else parse_timestamp(mark.decode()))
+        self._min_agent_version: str | None = None
         kept = file.get(_IDENTITY)
         self._identity = (
             None if kept is None else _identity_of(Enrolled.from_bytes(parse_envelope(kept).payload))
@@ -72,6 +73,11 @@ class Trust:
     def manifest(self) -> KeyManifest | None:
         """The keys trusted, None before enrolment."""
         return self._manifest
+
+    @property
+    def min_agent_version(self) -> str | None:
+        """The oldest agent that may change hosts, by the newest beacon of this process; None for any."""
+        return self._min_agent_version
 
     @property
     def identity(self) -> HostIdentity | None:
@@ -159,6 +165,7 @@ class Trust:
         if mark is None or beacon.now > mark:
             self._file.put(_HIGH_WATER, format_timestamp(beacon.now).encode())
         self._time.observe(beacon.now, self._clock.monotonic())
+        self._min_agent_version = beacon.min_agent_version
         return beacon
 
     def enrol(self, data: bytes, agent_key: PublicKey) -> Enrolled:

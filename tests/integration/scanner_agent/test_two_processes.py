@@ -313,7 +313,7 @@ async def test_refusals_are_reported_and_only_final_ones_acknowledged(
         reboot = agent.command("reboot")
         handle = gateway.send(gateway.fleet.sign(reboot))
         report = await gateway.until(lambda: gateway.done(reboot.cmd))
-        assert (report.result, report.code) == (Outcome.REJECTED, "kind_unsupported")
+        assert (report.result, report.code) == (Outcome.REJECTED, "reboot_not_allowed")
         forged = gateway.send(gateway.fleet.sign(agent.command(), gateway.fleet.beacon_key))
         await gateway.until(lambda: forged in gateway.acked)
         assert handle in gateway.acked

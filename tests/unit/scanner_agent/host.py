@@ -8,20 +8,27 @@ from uuid import UUID
 
 from redflag_scanner_agent.actions import Actions
 from redflag_scanner_agent.executor import Executor
+from redflag_scanner_agent.fast_mode import FastMode
+from redflag_scanner_agent.figures import system
 from redflag_scanner_agent.helper_service import HelperService
 from redflag_scanner_agent.host_policy import load_policy
+from redflag_scanner_agent.inventory_memory import InventoryMemory
 from redflag_scanner_agent.ipc import Channel, Message, join_blobs
 from redflag_scanner_agent.journal import Journal
 from redflag_scanner_agent.journal_file import JournalFile
+from redflag_scanner_agent.looks import Looks
+from redflag_scanner_agent.reboots import Reboots
 from redflag_scanner_agent.receipts import Receipts
+from redflag_scanner_agent.restart import RestartRefusedError
 from redflag_scanner_agent.spool import Spool
+from redflag_scanner_agent.tombstones import Tombstones
 from redflag_scanner_agent.trust import Trust
 from redflag_wire.clock import ManualClock
 from redflag_wire.command import Command
 from redflag_wire.envelope import parse_envelope, verify_envelope
 from redflag_wire.payload_types import PayloadType
 from redflag_wire.report import Report
-from redflag_wire.report_bodies import Body, parse_body
+from redflag_wire.report_bodies import Body, Facts, ManagerCapability, Storage, System, parse_body
 from redflag_wire.report_body_codec import open_body
 from tests.support.agent_fleet import Fleet, key
 from tests.support.fake_manager import FakeManager
@@ -39,6 +46,55 @@ class SilentChannel(Channel):
         self.sent.append({**header, "blob": blob})
 
 
+class FakeFigures:
+    """Figures that cost nothing."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+
+    async def system(self) -> System:
+        return system.collect(self.clock.now(), system.Asked(virtualization="none"), Path("/nowhere"))
+
+    async def storage(self) -> Storage:
+        return Storage(collected_at=self.clock.now(), volumes=[], disks=[])
+
+    def facts(self, capabilities: list[ManagerCapability]) -> Facts:
+        return Facts(
+            hostname="fake",
+            os_id="debian",
+            os_name="Debian",
+            os_version="12",
+            arch="x86_64",
+            kernel="6.1",
+            agent_version="0.1.0",
+            boot_id=BOOT,
+            capabilities=capabilities,
+        )
+
+
+class FakeRestart:
+    """Counts restarts; each gives the host another boot id, which a process started afterwards sees."""
+
+    def __init__(self, host: "Host") -> None:
+        self.host = host
+        self.restarts = 0
+        self.notices: list[str] = []
+        self.refuse: RestartRefusedError | None = None
+        self.does_nothing = False
+        self.ordered = asyncio.Event()
+
+    async def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    async def restart(self) -> None:
+        self.ordered.set()
+        if self.refuse is not None:
+            raise self.refuse
+        if not self.does_nothing:
+            self.restarts += 1
+            self.host.boot = f"22222222-2222-2222-2222-{self.restarts:012d}"
+
+
 class Host:
     """An enrolled host of a fleet.
 
@@ -54,6 +110,9 @@ class Host:
         self.agent_key, self.receipt_key = key(), key()
         self.clock = ManualClock(fleet.clock.now())
         self.manager = FakeManager(effects=directory / "effects.jsonl")
+        self.more_managers: list[FakeManager] = []
+        self.figures = FakeFigures(self.clock)
+        self.restart = FakeRestart(self)
         self.can_change: str | None = None
         self.boot = BOOT
         self.policy = directory / "policy.toml"
@@ -78,11 +137,15 @@ class Host:
             self.spool, self.receipt_key, lambda: self.trust.identity, self.clock, self.boot
         )
         self.actions = Actions(
-            {"fake": self.manager},
+            {manager.name: manager for manager in (self.manager, *self.more_managers)},
             self.journal.plan,
             policy=lambda: load_policy(self.policy),
+            figures=self.figures,
             needs_reboot=lambda: self.needs_reboot,
         )
+        self.tombstones, self.fast_mode = Tombstones(self.file), FastMode(self.file)
+        self.memory = InventoryMemory(self.file)
+        self.reboots = Reboots(self.journal, self.restart, self.clock, self.boot)
         self.executor = Executor(
             journal=self.journal,
             spool=self.spool,
@@ -90,6 +153,11 @@ class Host:
             actions=self.actions,
             now=self.trust.now,
             boot_id=self.boot,
+            reboots=self.reboots,
+            tombstones=self.tombstones,
+            fast_mode=self.fast_mode,
+            memory=self.memory,
+            looks=Looks(self.file),
         )
         self.service = HelperService(
             channel=SilentChannel(),
@@ -99,6 +167,8 @@ class Host:
             receipts=self.receipts,
             executor=self.executor,
             actions=self.actions,
+            tombstones=self.tombstones,
+            fast_mode=self.fast_mode,
             capabilities=[self.manager.capabilities()],
             receipt_key=self.receipt_key.public,
             policy_file=self.policy,
@@ -106,6 +176,7 @@ class Host:
         )
 
     needs_reboot = False
+    fast = False
 
     def close(self) -> None:
         if self.file is not None:
@@ -130,7 +201,9 @@ class Host:
         return answer
 
     async def give(self, command: Command) -> dict[str, Any]:
-        return (await self.ask("command", self.fleet.sign(command)))[0]
+        answer, _ = await self.ask("command", self.fleet.sign(command))
+        self.fast = answer.pop("fast")
+        return answer
 
     async def work(self) -> None:
         """Run the executor until nothing waits any more; it can go on afterwards."""

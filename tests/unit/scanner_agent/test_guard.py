@@ -31,7 +31,7 @@ class JournalDouble:
     def find(self, cmd: str) -> Entry | None:
         return self.entries.get(cmd)
 
-    def has_room(self) -> bool:
+    def has_room(self, *, cancel: bool = False) -> bool:
         return self.room
 
 
@@ -177,8 +177,8 @@ def test_step_8_unreadable_policy_allows_nothing(host: Host) -> None:
 
 
 def test_step_8_unsupported_kind(host: Host) -> None:
-    decision = refused(host.judge(host.command("reboot")), Step.KIND, "kind_unsupported")
-    assert decision.final
+    command = host.command("update_agent", params={"version": "1.2.3"})
+    assert refused(host.judge(command), Step.KIND, "kind_unsupported").final
 
 
 def test_step_8_scan_only_host_installs_nothing(host: Host) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal
 
@@ -11,8 +12,9 @@ from redflag_scanner_agent import failpoints
 from redflag_scanner_agent.errors import JournalError
 from redflag_scanner_agent.journal import JournalState
 from redflag_scanner_agent.packages.errors import PackageManagerError
+from redflag_wire import inventory_digest
 from redflag_wire.command import Command
-from redflag_wire.command_params import PackageRef
+from redflag_wire.command_params import PackageRef, PlanMode
 from redflag_wire.envelope import digest
 from redflag_wire.report import CommandState, Outcome, ReportKind
 from redflag_wire.report_bodies import HostEvent, InstallResult, Inventory, Plan, PlanItem, PlanResult
@@ -71,7 +73,9 @@ async def test_scan_reports_received_started_done_with_its_inventory(host: Host)
     report = host.reports()[-1]
     assert report.cmd_digest == digest(command.to_bytes())
     assert report.started == report.finished == host.fleet.clock.now()
-    assert isinstance(host.bodies()[-1], Inventory)
+    body = host.bodies()[-1]
+    assert isinstance(body, Inventory)
+    assert body.digest == inventory_digest.of(body.updates)
 
 
 async def test_dry_run_gives_the_plan_and_keeps_its_bytes(host: Host) -> None:
@@ -124,8 +128,8 @@ def bring_along(host: Host, monkeypatch: pytest.MonkeyPatch, new: str | None) ->
     """Make every plan touch `gamma` beside what was asked for; None as its new version removes it."""
     real = host.manager.plan
 
-    async def wider(request: list[PackageRef]) -> Plan:
-        found = await real(request)
+    async def wider(request: list[PackageRef], mode: PlanMode = PlanMode.PACKAGES) -> Plan:
+        found = await real(request, mode)
         action: Literal["install", "remove"] = "remove" if new is None else "install"
         gamma = PlanItem(
             name="gamma",
@@ -208,7 +212,7 @@ async def test_same_command_twice_is_one_effect_and_the_stored_answer(host: Host
 
 
 async def test_same_command_with_other_bytes_is_an_alarm_and_nothing_else(host: Host) -> None:
-    command = host.command()
+    command = host.command(params={"subsystem": "fake"})
     await host.give(command)
     await host.work()
     before, scans = host.reports(), host.manager.scans
@@ -240,21 +244,20 @@ async def test_seq_at_or_below_the_floor_is_stale(host: Host) -> None:
     assert words(host, stale) == [(CommandState.DONE, Outcome.REJECTED, "stale")]
 
 
-@pytest.mark.parametrize("kind", ["reboot", "cancel", "enable_heartbeat", "update_agent"])
-async def test_refusal_is_reported_once_and_leaves_no_trace_in_the_journal(host: Host, kind: str) -> None:
-    given: dict[str, dict[str, object]] = {
-        "cancel": {"cmd": str(host.agent)},
-        "enable_heartbeat": {"duration_s": None},
-        "update_agent": {"version": "1.2.3"},
-    }
-    params = given.get(kind, {})
+@pytest.mark.parametrize(
+    ("kind", "params", "code"),
+    [("update_agent", {"version": "1.2.3"}, "kind_unsupported"), ("reboot", {}, "reboot_not_allowed")],
+)
+async def test_refusal_is_reported_once_and_leaves_no_trace_in_the_journal(
+    host: Host, kind: str, params: dict[str, object], code: str
+) -> None:
     command = host.command(kind, params=params)
     for _ in range(3):
         answer = await host.give(command)
-        assert answer == {"verdict": "refused", "ack": True, "code": "kind_unsupported"}
-    assert words(host, command) == [(CommandState.DONE, Outcome.REJECTED, "kind_unsupported")]
+        assert answer == {"verdict": "refused", "ack": True, "code": code}
+    assert words(host, command) == [(CommandState.DONE, Outcome.REJECTED, code)]
     assert host.journal.find(str(command.cmd)) is None
-    assert host.service.refusals["8_kind_unsupported"] == 3
+    assert host.service.refusals[f"8_{code}"] == 3
 
 
 async def test_expired_command_ends_as_expired(host: Host) -> None:
@@ -518,8 +521,8 @@ async def test_output_too_large_for_a_report_is_cut_and_the_result_kept(host: Ho
     command = await install(host)
     real = host.manager.install
 
-    async def noisy(plan: object, on_step: object) -> InstallResult:
-        result = await real(plan, on_step)  # type: ignore[arg-type]
+    async def noisy(plan: Plan, on_step: Callable[[str], None], *, repair: bool = False) -> InstallResult:
+        result = await real(plan, on_step, repair=repair)
         return result.model_copy(update={"stdout": secrets.token_hex(2_000_000)})
 
     host.manager.install = noisy  # type: ignore[method-assign]

@@ -169,5 +169,6 @@ async def test_first_inventory_is_marked_and_not_made_again(
 ) -> None:
     await reporter.first_inventory()
     await reporter.sign_pending()
-    assert [one.kind for one in host.reports()] == [ReportKind.EVENT, ReportKind.INVENTORY]
+    kinds = [one.kind for one in host.reports()]
+    assert kinds == [ReportKind.EVENT, ReportKind.INVENTORY, ReportKind.METRICS, ReportKind.METRICS]
     assert (await helper.hello()).inventory_mark == BOOT

@@ -99,7 +99,7 @@ def test_pending_bodies_are_bounded(journal_file: JournalFile, monkeypatch: pyte
     monkeypatch.setattr(spool, "PENDING_MAX", 2)
     found = Spool(journal_file)
     ref, body = seal_body(b"{}")
-    assert [found.add_pending(ReportKind.EVENT, body, ref) for _ in range(3)] == [True, True, False]
+    assert [found.add_pending(ReportKind.EVENT, body, ref) for _ in range(3)] == [1, 2, 0]
 
 
 def test_full_spool_reserves_nothing_but_takes_receipts(

@@ -13,7 +13,7 @@ from pathlib import Path
 from redflag_scanner_agent.packages import apt_install, apt_scan
 from redflag_scanner_agent.packages.apt_lock import wait_unlocked
 from redflag_scanner_agent.packages.apt_plan import make_plan
-from redflag_scanner_agent.packages.apt_run import PROGRAMS, AptRunner
+from redflag_scanner_agent.packages.apt_run import LOCK_WAIT_S, PROGRAMS, AptRunner
 from redflag_scanner_agent.packages.apt_survey import MANAGER
 from redflag_scanner_agent.packages.apt_verdict import judge
 from redflag_scanner_agent.packages.errors import InstallRefusedError, PackageManagerError
@@ -36,6 +36,7 @@ class AptManager:
         clock: host time for inventories.
         effective_user: this process's user id; 0 may change the host.
         install_timeout_s: seconds one installation may take.
+        lock_wait_s: whole seconds an installation waits for another program to let go of dpkg's lock.
         services: looks which services need a restart after an installation; None for not looking. It looks at this
             machine, so none belongs to a private root.
         probe_wait_s: seconds a probe waits for an earlier run of this agent that is still at work, then for any
@@ -52,10 +53,11 @@ class AptManager:
         effective_user: int | None = None,
         services: apt_install.Services | None = None,
         install_timeout_s: float = apt_install.INSTALL_TIMEOUT_S,
+        lock_wait_s: int = LOCK_WAIT_S,
         probe_wait_s: float = PROBE_WAIT_S,
     ) -> None:
         self._work_dir = work_dir
-        self._runner = AptRunner(apt_config=apt_config, work_dir=work_dir)
+        self._runner = AptRunner(apt_config=apt_config, work_dir=work_dir, lock_wait_s=lock_wait_s)
         self._clock = clock if clock is not None else SystemClock()
         user = effective_user if effective_user is not None else os.geteuid()
         # A private root belongs to whoever made it; the host's own belongs to root.

@@ -28,7 +28,7 @@ from redflag_scanner_agent.packages.apt_parse import (
 )
 from redflag_scanner_agent.packages.apt_plan import current_request, make_plan, plan_within, simulate
 from redflag_scanner_agent.packages.apt_rollback import CACHED, cached_file
-from redflag_scanner_agent.packages.apt_run import LOCK_WAIT_S, NAMES_PER_CALL, AptRunner
+from redflag_scanner_agent.packages.apt_run import NAMES_PER_CALL, AptRunner
 from redflag_scanner_agent.packages.apt_scan import reboot_required
 from redflag_scanner_agent.packages.apt_survey import MANAGER, survey
 from redflag_scanner_agent.packages.apt_verdict import installed_items, is_untouched, shortfalls
@@ -84,7 +84,7 @@ async def install(
     """
     root = await runner.root()
     repaired = None
-    if await apt_interrupted.is_interrupted_for_sure(root.admin_directory, limit_s=LOCK_WAIT_S):
+    if await apt_interrupted.is_interrupted_for_sure(root.admin_directory, limit_s=runner.lock_wait_s):
         if not repair:
             raise apt_interrupted.refusal(root.admin_directory)
         on_step("repair")

@@ -27,7 +27,7 @@ PROGRAMS = (APT_GET, APT_CACHE, APT_CONFIG, APT_MARK, DPKG, DPKG_DEB, DPKG_QUERY
 QUERY_TIMEOUT_S = 120.0  # seconds for anything that only reads
 REFRESH_TIMEOUT_S = 600.0  # seconds for `apt-get update`
 DOWNLOAD_TIMEOUT_S = 7200.0  # seconds for fetching the packages of one installation
-LOCK_WAIT_S = 120  # seconds apt waits for another package manager's lock
+LOCK_WAIT_S = 120  # default of the seconds apt waits for another package manager's lock
 NAMES_PER_CALL = 1000  # names in one argument vector, so that it stays far below the kernel's limit
 
 # Everywhere: no regular expressions in place of names, no progress bars, no pseudo-terminal, no colours.
@@ -48,7 +48,6 @@ REFRESH_OPTIONS = (
 )
 INSTALL_OPTIONS = (
     "-y",
-    "-o", f"DPkg::Lock::Timeout={LOCK_WAIT_S}",
     "-o", "Dpkg::Options::=--force-confdef",
     "-o", "Dpkg::Options::=--force-confold",
     "-o", "Acquire::Retries=1",
@@ -93,7 +92,8 @@ class AptRunner:
     cannot be read.
     """
 
-    def __init__(self, *, apt_config: Path | None, work_dir: Path) -> None:
+    def __init__(self, *, apt_config: Path | None, work_dir: Path, lock_wait_s: int = LOCK_WAIT_S) -> None:
+        self.lock_wait_s = lock_wait_s
         self._environment = dict(_ENVIRONMENT)
         if apt_config is not None:
             self._environment["APT_CONFIG"] = str(apt_config)
@@ -163,7 +163,7 @@ class AptRunner:
         It waits for dpkg's lock and finds an interrupted dpkg, as the real run will, but changes nothing that is
         installed. Cancelling ends it.
         """
-        argv = [APT_GET, *COMMON_OPTIONS, *INSTALL_OPTIONS, "--download-only", *arguments]
+        argv = [APT_GET, *COMMON_OPTIONS, *INSTALL_OPTIONS, *self._patience(), "--download-only", *arguments]
         return await self._run(*argv, timeout_s=DOWNLOAD_TIMEOUT_S)
 
     async def install(self, *arguments: str, timeout_s: float) -> Finished:
@@ -179,6 +179,9 @@ class AptRunner:
         return await self._lasting(
             DPKG, *options, "--configure", "-a", timeout_s=timeout_s, inherit_lock=False
         )
+
+    def _patience(self) -> tuple[str, str]:
+        return "-o", f"DPkg::Lock::Timeout={self.lock_wait_s}"
 
     async def _lasting(self, *argv: str, timeout_s: float, inherit_lock: bool = True) -> Finished:
         self._check_config()

@@ -61,7 +61,6 @@ def test_options_stop_patterns_questions_and_pseudo_terminals() -> None:
     assert {"-y", "Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold"} <= set(
         INSTALL_OPTIONS
     )
-    assert any(option.startswith("DPkg::Lock::Timeout=") for option in INSTALL_OPTIONS)
     assert not [option for option in (*COMMON_OPTIONS, *INSTALL_OPTIONS) if "allow" in option.lower()]
 
 
