@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from redflag_dispatcher.intent_check import CheckedIntent
+from redflag_dispatcher.mandate import Mandate
 from redflag_wire.base64_strict import encode
-from redflag_wire.command import LONGEST_LIFE, By, Command, CommandKind, HostLimits, next_seq
-from redflag_wire.command_params import parse_params
+from redflag_wire.command import (
+    LONGEST_LIFE,
+    RUNTIME_MAX_S,
+    By,
+    Command,
+    CommandKind,
+    HostLimits,
+    next_seq,
+)
+from redflag_wire.command_params import CommandParams, RebootParams, parse_params
 
 NONCE_BYTES = 16  # makes the bytes unique; it is not the replay key
-MAX_RUNTIME_S = 3600  # seconds a host lets one command run
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +42,21 @@ class Addressee:
     seq_floor: int
 
 
+def max_runtime_s(params: CommandParams, timeout_s: int) -> int:
+    """Return how long the host may be at it, in seconds: a reboot first waits as long as it was told to."""
+    waits = params.delay_s if isinstance(params, RebootParams) else 0
+    return min(RUNTIME_MAX_S, timeout_s + waits)
+
+
 def build_command(
     *,
     fleet: str,
     command: UUID,
     op: UUID | None,
-    kind: CommandKind,
     params: dict[str, object],
     to: Addressee,
-    intent: CheckedIntent,
+    mandate: Mandate,
+    timeout_s: int,
     now: datetime,
     random: Callable[[int], bytes],
     wave: int | None = None,
@@ -56,10 +69,10 @@ def build_command(
         fleet: this installation.
         command: the command's id.
         op: the operation it belongs to; also the correlation id.
-        kind: what to do.
         params: with what; checked by ``intent_check`` before.
         to: for whom.
-        intent: by whose word.
+        mandate: what to do, and by whose word.
+        timeout_s: seconds its work may take; a reboot's waiting is added to it.
         now: the signer's clock.
         random: source of the nonce.
         wave: the wave of the operation, if it has waves.
@@ -69,6 +82,8 @@ def build_command(
     Raises:
         redflag_wire.errors.SchemaRefusedError: the parts do not make a valid payload.
     """
+    kind = mandate.kind
+    checked = parse_params(kind, params)
     longest = LONGEST_LIFE[kind]
     issued = now.replace(microsecond=now.microsecond // 1000 * 1000)
     return Command.model_validate(
@@ -82,13 +97,17 @@ def build_command(
             "wave": wave,
             "seq": next_seq(to.last_seq, int(now.timestamp() * 1000), to.seq_floor),
             "kind": kind,
-            "params": parse_params(kind, params).model_dump(mode="json"),
+            "params": checked.model_dump(mode="json"),
             "iat": issued,
             "nbf": issued,
             "exp": issued + (longest if life is None else min(life, longest)),
             "nonce": encode(random(NONCE_BYTES)),
-            "pol": HostLimits(window=None, allow_reboot=False, max_runtime=MAX_RUNTIME_S),
-            "by": By(approvers=[intent.intent.operator], intent=intent.digest),
+            "pol": HostLimits(
+                window=None,
+                allow_reboot=kind is CommandKind.REBOOT,
+                max_runtime=max_runtime_s(checked, timeout_s),
+            ),
+            "by": By(approvers=list(mandate.approvers), intent=mandate.intent),
             "prev": prev,
             "artifacts": [],
         }

@@ -4,6 +4,9 @@ The signer asks this for every command before it signs, so that a row written to
 than the API's never becomes a command: the row must name an intent whose envelope an intent key of the manifest
 signed, and agent, kind and parameters must be the ones the intent names (docs/protocol.md 6).
 
+The end of a whole job is one act: an intent ``cancel_command`` whose parameters are ``{"job": <id>}`` and that has no
+targets covers the cancel of any command that job made, and nothing else.
+
 The order is the safe one: signature first, then the bytes, then the fit. That one intent is good for one command
 per agent is the signer's to hold, with the database.
 """
@@ -55,6 +58,11 @@ class CheckedIntent:
     digest: str
     targets: frozenset[UUID]
 
+    @property
+    def of_job(self) -> bool:
+        """Whether it ends a job instead of naming a command."""
+        return self.intent.verb is IntentVerb.CANCEL_COMMAND and self.intent.params.keys() == {"job"}
+
 
 @dataclass(frozen=True, slots=True)
 class RequestedCommand:
@@ -65,6 +73,7 @@ class RequestedCommand:
     intent: UUID | None
     kind: str
     params: Mapping[str, object]
+    job: UUID | None = None  # the job that made the command a cancel names
 
 
 def check_intent(envelope: bytes, keys: Iterable[PublicKey], *, fleet: str) -> CheckedIntent:
@@ -93,7 +102,7 @@ def check_command(checked: CheckedIntent, command: RequestedCommand, *, now: dat
 
     Raises:
         IntentRefusedError: ``intent_id``, ``intent_verb``, ``intent_target``, ``intent_kind``, ``intent_params``,
-            ``intent_future`` or ``intent_expired``.
+            ``intent_job``, ``intent_future`` or ``intent_expired``.
     """
     intent = checked.intent
     if intent.intent != command.intent:
@@ -107,9 +116,11 @@ def check_command(checked: CheckedIntent, command: RequestedCommand, *, now: dat
         raise IntentRefusedError("intent_kind", "no such kind") from None
     if kind not in kinds:
         raise IntentRefusedError("intent_kind", f"{intent.verb} does not command {kind}")
-    if command.agent not in checked.targets:
+    if checked.of_job:
+        _check_job(checked, kind, command)
+    elif command.agent not in checked.targets:
         raise IntentRefusedError("intent_target", f"agent {command.agent} is not among the targets")
-    if not _same_params(kind, intent.params, command.params):
+    elif not _same_params(kind, intent.params, command.params):
         raise IntentRefusedError("intent_params", "the parameters are not the ones that were signed")
     if intent.at > now + CLOCK_SKEW:
         raise IntentRefusedError("intent_future", f"signed for {intent.at.isoformat()}")
@@ -117,6 +128,17 @@ def check_command(checked: CheckedIntent, command: RequestedCommand, *, now: dat
     if intent.at + LONGEST_LIFE[kind] <= now:
         raise IntentRefusedError("intent_expired", f"signed at {intent.at.isoformat()}")
     return kind
+
+
+def _check_job(checked: CheckedIntent, kind: CommandKind, command: RequestedCommand) -> None:
+    if checked.targets:
+        raise IntentRefusedError("intent_target", "an intent that ends a job names no hosts")
+    if command.job is None or str(command.job) != checked.intent.params["job"]:
+        raise IntentRefusedError("intent_job", "the command was not made by the job that was to end")
+    try:
+        parse_params(kind, dict(command.params))
+    except WireError as error:
+        raise IntentRefusedError("intent_params", error.detail) from None
 
 
 def _same_params(kind: CommandKind, signed: Mapping[str, object], asked: Mapping[str, object]) -> bool:

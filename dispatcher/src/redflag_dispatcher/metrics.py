@@ -21,6 +21,27 @@ class Metrics:
             ("code",),
             registry=registry,
         )
+        self.commands_held = Gauge(
+            "redflag_commands_held",
+            "1 while no command of this kind is signed because of a limit.",
+            ("kind", "reason"),
+            registry=registry,
+        )
+        self.commands_waiting = Gauge(
+            "redflag_commands_waiting",
+            "Commands that wait to be signed, by kind.",
+            ("kind",),
+            registry=registry,
+        )
+        self.job_items = Counter(
+            "redflag_job_items", "Items of jobs, by what became of them.", ("outcome",), registry=registry
+        )
+        self.job_items_waiting = Gauge(
+            "redflag_job_items_waiting", "Items of jobs that are no commands yet.", registry=registry
+        )
+        self.pruned = Counter(
+            "redflag_pruned", "Rows removed because their time was over.", ("what",), registry=registry
+        )
         self.reports = Counter(
             "redflag_reports_ingested", "Reports stored, by kind.", ("kind",), registry=registry
         )

@@ -1,15 +1,17 @@
-"""Makes requested commands into signed ones: claim, check against the intent, number, sign, store; one transaction.
+"""Makes requested commands into signed ones: claim, check, number, sign, store; one transaction.
 
-Guarantees: nothing is signed that ``intent_check`` does not pass, and one intent makes at most one command per
-agent; a command's bytes are made once, and bytes, signing log, outbox row, state and event become visible together
-or not at all; sequence numbers are given out under the lock of the agent's row. What does not pass ends as
-``cancelled`` with cause ``intent_refused`` and a system event. Two signers share the rows by SKIP LOCKED.
+Guarantees: nothing is signed without a mandate (``mandate``), and one intent makes at most one command per agent; a
+command's bytes are made once, and bytes, signing log, outbox row, state and event become visible together or not at
+all; sequence numbers are given out under the lock of the agent's row. What has no mandate ends as ``cancelled`` with
+cause ``intent_refused`` and a system event; what the fleet's limits do not admit yet stays ``requested`` and waits.
+Cancels come first, know no limit, and are settled here where the host need not hear of them (``cancelling``). Two
+signers share the rows by SKIP LOCKED.
 """
 
 import asyncio
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -17,19 +19,27 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from redflag_broker_config.subjects import shard_of
+from redflag_dispatcher.admission import Held, is_limited
+from redflag_dispatcher.cancelling import Way
 from redflag_dispatcher.command_build import Addressee, build_command
 from redflag_dispatcher.command_moves import moves_of
 from redflag_dispatcher.errors import IntentRefusedError
-from redflag_dispatcher.intent_check import CheckedIntent, RequestedCommand, check_command, check_intent
+from redflag_dispatcher.fleet_limits import FleetLimits
+from redflag_dispatcher.intent_check import CheckedIntent, check_intent
 from redflag_dispatcher.keys import KeyRing
+from redflag_dispatcher.live_settings import LiveSettings
+from redflag_dispatcher.mandate import Known, Mandate, mandate_of, target_of
 from redflag_dispatcher.metrics import Metrics
+from redflag_dispatcher.settle import Settled, settle_cancels
 from redflag_ops.logging import get_logger
 from redflag_store.command_states import ServerState
-from redflag_store.queries import signing
+from redflag_store.fleet_settings import FleetSettings
+from redflag_store.queries import cancel_settle, signing
 from redflag_store.queries.journal import EventRow, write_events, write_moves
-from redflag_store.queries.signing import AgentRow, RequestedRow, SignedRow
-from redflag_store.states import AgentState, Severity
+from redflag_store.queries.signing import RequestedRow, SignedRow
+from redflag_store.states import Severity
 from redflag_wire.clock import Clock
+from redflag_wire.command import CommandKind
 from redflag_wire.envelope import digest
 from redflag_wire.errors import WireError
 from redflag_wire.payload_types import PayloadType
@@ -51,13 +61,11 @@ class _Refused:
 
 
 @dataclass(slots=True)
-class _Known:
-    """What a batch is held against: verified intents, refused ones, locked agents, intents already spent."""
-
-    intents: dict[UUID, CheckedIntent]
-    broken: dict[UUID, IntentRefusedError]
-    agents: dict[UUID, AgentRow]
-    used: set[tuple[UUID, UUID]]
+class _Batch:
+    rows: list[RequestedRow]
+    signed: list[SignedRow]
+    refused: list[_Refused]
+    settled: Settled
 
 
 class Signer:
@@ -66,6 +74,7 @@ class Signer:
     Args:
         sessions: of the database.
         ring: the command key and the manifest.
+        settings: the operators': limits and timeouts.
         fleet: this installation.
         clock: the server's.
         new_id: makes UUIDv7 keys.
@@ -79,6 +88,7 @@ class Signer:
         self,
         sessions: async_sessionmaker[AsyncSession],
         ring: KeyRing,
+        settings: LiveSettings,
         *,
         fleet: str,
         clock: Clock,
@@ -90,6 +100,8 @@ class Signer:
     ) -> None:
         self._sessions = sessions
         self._ring = ring
+        self._settings = settings
+        self._limits = FleetLimits(sessions, settings, clock=clock)
         self._fleet = fleet
         self._clock = clock
         self._new_id = new_id
@@ -101,23 +113,79 @@ class Signer:
 
     async def step(self) -> bool:
         """Sign one batch; return whether there may be more at once."""
+        settings = await self._settings.current()
         async with self._sessions() as session, session.begin():
-            rows = await signing.claim_requested(session, self._batch)
-            if not rows:
+            claimed, more = await self._claim(session)
+            if not claimed:
                 return False
-            intents, broken = await self._load_intents(session, rows)
-            agents = await signing.lock_agents(session, {row.agent_id for row in rows})
-            used = await signing.used_intents(
-                session, {row.intent_id for row in rows if row.intent_id is not None}, agents
-            )
-            now = self._clock.now()
-            known = _Known(intents, broken, agents, used)
-            signed, refused = await asyncio.to_thread(self._sign, rows, known, now)
-            await self._store(session, rows, signed, refused, now)
-        self._tell(rows, signed, refused)
-        if signed:
+            rows = await self._admitted(claimed)
+            batch = await self._batch_of(session, rows, settings)
+            await self._store(session, batch, self._clock.now())
+        self._tell(batch)
+        if batch.signed:
             self._signed()
-        return len(rows) == self._batch
+        return more or bool(batch.settled.all_of(Way.LATER))
+
+    async def _claim(self, session: AsyncSession) -> tuple[list[RequestedRow], bool]:
+        """Lock what may be signed; return it, and whether there may be more at once."""
+        kinds = await signing.requested_kinds(session)
+        if not kinds:
+            self._show_held({})
+            return [], False
+        room = await self._limits.look(dict.fromkeys(kinds, 0))
+        self._show_held(room.held)
+        most = {kind: min(self._batch, room.kinds.get(kind, self._batch)) for kind in kinds}
+        rows = await signing.claim_requested(session, {kind: n for kind, n in most.items() if n}, self._batch)
+        return rows, len(rows) == self._batch
+
+    async def _admitted(self, claimed: list[RequestedRow]) -> list[RequestedRow]:
+        """Return the rows the limits admit; the others stay as they are."""
+        left = await self._limits.take(Counter(row.kind for row in claimed if is_limited(row.kind)))
+        rows = []
+        for row in claimed:
+            if is_limited(row.kind):
+                if not left[row.kind]:
+                    continue
+                left[row.kind] -= 1
+            rows.append(row)
+        return rows
+
+    def _show_held(self, held: dict[str, Held]) -> None:
+        for kind in CommandKind:
+            for reason in Held:
+                self._metrics.commands_held.labels(kind.value, reason.value).set(
+                    held.get(kind.value) is reason
+                )
+
+    async def _batch_of(
+        self, session: AsyncSession, rows: list[RequestedRow], settings: FleetSettings
+    ) -> _Batch:
+        intents, broken = await self._load_intents(session, rows)
+        agents = await signing.lock_agents(session, {row.agent_id for row in rows})
+        used = await signing.used_intents(
+            session, {row.intent_id for row in rows if row.intent_id is not None}, agents
+        )
+        targets = {row.id: target for row in rows if (target := target_of(row)) is not None}
+        jobs = await cancel_settle.jobs_of(session, set(targets.values()))
+        known = Known(intents, broken, agents, used, jobs)
+        now = self._clock.now()
+        refused: list[_Refused] = []
+        mandates = dict(self._mandates(rows, known, now, refused))
+        cancels = {row.id: (row, targets[row.id]) for row in rows if row.id in targets and row.id in mandates}
+        settled = await settle_cancels(session, cancels, at=now, new_id=self._new_id)
+        refused.extend(
+            _Refused(cancels[one][0], IntentRefusedError("cancel_target", settled.ways[one].why))
+            for one in settled.all_of(Way.REFUSED)
+        )
+        todo = [
+            (row, mandates[row.id])
+            for row in rows
+            if row.id in mandates
+            and row.id not in settled.gone
+            and (row.id not in settled.ways or settled.ways[row.id].way is Way.TRAVELS)
+        ]
+        signed = await asyncio.to_thread(self._sign, todo, known, settings, now, refused)
+        return _Batch(rows, signed, refused, settled)
 
     async def _load_intents(
         self, session: AsyncSession, rows: list[RequestedRow]
@@ -145,54 +213,54 @@ class Signer:
                 self._intents.popitem(last=False)
         return good, broken
 
-    def _sign(
-        self, rows: list[RequestedRow], known: _Known, now: datetime
-    ) -> tuple[list[SignedRow], list[_Refused]]:
-        signed: list[SignedRow] = []
-        refused: list[_Refused] = []
+    @staticmethod
+    def _mandates(
+        rows: list[RequestedRow], known: Known, now: datetime, refused: list[_Refused]
+    ) -> Iterator[tuple[UUID, Mandate]]:
         for row in rows:
-            agent = known.agents[row.agent_id]  # a foreign key: it exists
             try:
-                intent = self._intent_of(row, known)
-                made = self._make(row, intent, agent, now)
+                mandate = mandate_of(row, known, now)
+            except IntentRefusedError as error:
+                refused.append(_Refused(row, error))
+                continue
+            if row.intent_id is not None:
+                known.used.add((row.intent_id, row.agent_id))
+            yield row.id, mandate
+
+    def _sign(
+        self,
+        todo: list[tuple[RequestedRow, Mandate]],
+        known: Known,
+        settings: FleetSettings,
+        now: datetime,
+        refused: list[_Refused],
+    ) -> list[SignedRow]:
+        signed: list[SignedRow] = []
+        for row, mandate in todo:
+            agent = known.agents[row.agent_id]  # a foreign key: it exists
+            to = Addressee(agent.id, agent.akt, agent.last_seq, agent.seq_floor)
+            try:
+                made = self._make(row, mandate, to, settings.number(f"timeouts.{mandate.kind}_s"), now)
             except IntentRefusedError as error:
                 refused.append(_Refused(row, error))
                 continue
             known.agents[row.agent_id] = replace(agent, last_seq=made.seq)
-            known.used.add((intent.intent.intent, row.agent_id))
             signed.append(made)
-        return signed, refused
+        return signed
 
-    @staticmethod
-    def _intent_of(row: RequestedRow, known: _Known) -> CheckedIntent:
-        state = known.agents[row.agent_id].state
-        if state != AgentState.ACTIVE:
-            raise IntentRefusedError("agent_not_active", f"the agent is {state}")
-        if row.intent_id is None:
-            raise IntentRefusedError("intent_missing", "the row names no intent")
-        if row.intent_id in known.broken:
-            raise known.broken[row.intent_id]
-        intent = known.intents.get(row.intent_id)
-        if intent is None:
-            raise IntentRefusedError("intent_missing", f"there is no intent {row.intent_id}")
-        if (row.intent_id, row.agent_id) in known.used:
-            # Otherwise a copied row would spend one signature of an operator twice.
-            raise IntentRefusedError("intent_used", "this intent already made a command for this agent")
-        return intent
-
-    def _make(self, row: RequestedRow, intent: CheckedIntent, agent: AgentRow, now: datetime) -> SignedRow:
-        wanted = RequestedCommand(row.id, row.agent_id, row.intent_id, row.kind, row.params)
-        kind = check_command(intent, wanted, now=now)
+    def _make(
+        self, row: RequestedRow, mandate: Mandate, to: Addressee, timeout_s: int, now: datetime
+    ) -> SignedRow:
         key = self._ring.keys.command
         try:
             command = build_command(
                 fleet=self._fleet,
                 command=row.id,
                 op=row.op,
-                kind=kind,
                 params=row.params,
-                to=Addressee(agent.id, agent.akt, agent.last_seq, agent.seq_floor),
-                intent=intent,
+                to=to,
+                mandate=mandate,
+                timeout_s=timeout_s,
                 now=now,
                 random=self._random,
                 wave=row.wave,
@@ -211,6 +279,8 @@ class Signer:
             keyid=key.public.keyid,
             nbf=command.nbf,
             exp=command.exp,
+            max_runtime_s=command.pol.max_runtime or timeout_s,
+            urgent=mandate.kind is CommandKind.CANCEL,
             shard=shard_of(row.agent_id),
             log_id=self._new_id(),
         )
@@ -218,11 +288,10 @@ class Signer:
     async def _store(
         self,
         session: AsyncSession,
-        rows: list[RequestedRow],
-        signed: list[SignedRow],
-        refused: list[_Refused],
+        batch: _Batch,
         now: datetime,
     ) -> None:
+        signed, refused = batch.signed, batch.refused
         await signing.store_signed(session, signed, now)
         await signing.cancel_requested(session, [(one.row.id, one.error.code) for one in refused], now)
         moves = [
@@ -249,7 +318,7 @@ class Signer:
                     detail={"code": one.error.code, "detail": one.error.detail},
                 )
             )
-        await write_moves(session, moves)
+        await write_moves(session, [*batch.settled.moves, *moves])
         await write_events(
             session,
             [
@@ -267,8 +336,18 @@ class Signer:
             ],
         )
 
-    def _tell(self, rows: list[RequestedRow], signed: list[SignedRow], refused: list[_Refused]) -> None:
-        of = {row.id: row for row in rows}
+    def _tell(self, batch: _Batch) -> None:
+        signed, refused = batch.signed, batch.refused
+        of = {row.id: row for row in batch.rows}
+        for cancel, settlement in batch.settled.ways.items():
+            op = of[cancel].op
+            _log.info(
+                "signer.cancel",
+                op=None if op is None else str(op),
+                command=str(cancel),
+                target=str(of[cancel].params.get("cmd")),
+                way=settlement.way.value,
+            )
         for done in signed:
             self._metrics.commands.labels(of[done.id].kind, ServerState.SIGNED.value).inc()
         for op, count in Counter(of[done.id].op for done in signed).items():

@@ -39,6 +39,7 @@ from redflag_dispatcher.enrolment import Enrolments
 from redflag_dispatcher.identifiers import Identifiers
 from redflag_dispatcher.ingest import Ingest
 from redflag_dispatcher.keys import KeyRing, SigningKeys
+from redflag_dispatcher.live_settings import LiveSettings
 from redflag_dispatcher.metrics import Metrics
 from redflag_dispatcher.publisher import Publisher
 from redflag_dispatcher.pull import Puller
@@ -227,6 +228,7 @@ class Rig:
         return Signer(
             self.maker,
             self.ring,
+            LiveSettings(self.maker, CLOCK),
             fleet=FLEET,
             clock=CLOCK,
             new_id=self.new_id,

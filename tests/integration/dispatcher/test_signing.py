@@ -95,9 +95,31 @@ async def refused(rig: Rig, command: UUID, code: str) -> None:
     assert move["cause"] == "intent_refused"
 
 
-async def test_sql_inserted_command_without_an_intent_is_never_signed(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [("reboot", {}), ("enable_heartbeat", {"duration_s": 600}), ("cancel", {"cmd": str(new_id(CLOCK))})],
+)
+async def test_command_that_changes_a_host_is_never_signed_without_an_intent(
+    rig: Rig, kind: str, params: dict[str, object]
+) -> None:
     (host,) = await rig.add_hosts()
-    await refused(rig, await insert_command(rig, host, None, source="system"), "intent_missing")
+    command = await insert_command(rig, host, None, source="system", kind=kind, params=params)
+    await refused(rig, command, "system_kind")
+
+
+async def test_what_redflag_asks_for_itself_is_signed_without_an_intent(rig: Rig) -> None:
+    (host,) = await rig.add_hosts()
+    command = await insert_command(rig, host, None, source="system")
+    await rig.signer().step()
+    payload = await rig.payload(command)
+    assert (payload.by.intent, payload.by.approvers) == (None, [])
+    assert await rig.timeline(command) == ["signed"]
+
+
+async def test_system_command_does_not_borrow_an_intent(rig: Rig) -> None:
+    (host,) = await rig.add_hosts()
+    intent = await store_intent(rig, rig.intent([host]))
+    await refused(rig, await insert_command(rig, host, intent, source="system"), "system_kind")
 
 
 @pytest.mark.parametrize(

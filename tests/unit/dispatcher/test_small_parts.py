@@ -13,12 +13,14 @@ from redflag_dispatcher.command_build import Addressee, build_command
 from redflag_dispatcher.identifiers import Identifiers, _next
 from redflag_dispatcher.ingest import CHUNK_BODY_BYTES, agent_header, chunks
 from redflag_dispatcher.intent_check import check_intent
+from redflag_dispatcher.mandate import Mandate
 from redflag_dispatcher.metrics import Metrics
 from redflag_dispatcher.pull import Pulled
 from redflag_dispatcher.retrying import LONGEST_WAIT_S, backoff_s, keep
 from redflag_dispatcher.seen import SKEW, read_deliveries, read_presence
 from redflag_dispatcher.streams import parse_created
 from redflag_wire.command import LONGEST_LIFE, Command, CommandKind
+from redflag_wire.errors import SchemaRefusedError
 from redflag_wire.ids import new_id
 from tests.unit.dispatcher.signers import CLOCK, FLEET, NOW, make_intent, make_key, seal
 
@@ -27,6 +29,7 @@ AGENT = new_id(CLOCK)
 RULES = [
     "intent_check", "command_build", "report_check", "report_body", "report_chain", "apply_report", "report_effects",
     "enrolment_rules", "publish_rules", "inventory_rules", "package_results", "result_text", "command_moves",
+    "admission", "cancelling", "mandate",
 ]  # fmt: skip
 
 
@@ -50,10 +53,10 @@ def test_command_carries_what_its_intent_and_agent_say() -> None:
         fleet=FLEET,
         command=new_id(CLOCK),
         op=None,
-        kind=CommandKind.SCAN,
         params={"subsystem": "apt"},
         to=to,
-        intent=intent,
+        mandate=Mandate(CommandKind.SCAN, ("admin",), intent.digest),
+        timeout_s=600,
         now=NOW + timedelta(microseconds=1999),
         random=bytes,
     )
@@ -61,7 +64,37 @@ def test_command_carries_what_its_intent_and_agent_say() -> None:
     assert command.exp - command.iat == LONGEST_LIFE[CommandKind.SCAN]
     assert command.iat.microsecond == 1000
     assert command.by.intent == intent.digest
+    assert (command.pol.max_runtime, command.pol.allow_reboot) == (600, False)
     assert Command.from_bytes(command.to_bytes()) == command
+
+
+def built(kind: CommandKind, params: dict[str, object], timeout_s: int, intent: str | None) -> Command:
+    return build_command(
+        fleet=FLEET,
+        command=new_id(CLOCK),
+        op=None,
+        params=params,
+        to=Addressee(AGENT, make_key().public.thumbprint, last_seq=0, seq_floor=0),
+        mandate=Mandate(kind, (), intent),
+        timeout_s=timeout_s,
+        now=NOW,
+        random=bytes,
+    )
+
+
+def test_only_a_reboot_may_reboot_and_its_waiting_counts_for_its_time() -> None:
+    digest = "sha256:" + "0" * 64
+    reboot = built(CommandKind.REBOOT, {"delay_s": 3600, "reason": "kernel"}, 1800, digest)
+    assert (reboot.pol.allow_reboot, reboot.pol.max_runtime) == (True, 5400)
+    longest = built(CommandKind.REBOOT, {"delay_s": 86_400}, 1800, digest)
+    assert longest.pol.max_runtime == 86_400
+
+
+def test_what_redflag_asks_for_itself_carries_nobodys_word_and_only_looks() -> None:
+    scan = built(CommandKind.SCAN, {}, 60, None)
+    assert (scan.by.approvers, scan.by.intent) == ([], None)
+    with pytest.raises(SchemaRefusedError):
+        built(CommandKind.REBOOT, {}, 60, None)
 
 
 def test_keys_sort_in_the_order_they_were_made() -> None:

@@ -5,7 +5,7 @@ fleet's under the locks of their own rows, taken in the order of the keys. So a 
 any number of programs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from redflag_store.engine import driver_connection
 from redflag_store.fleet_settings import FleetSettings
-from redflag_store.gcra import Grant, Rate, free, grant
+from redflag_store.gcra import Grant, Rate, grant
 
 HOUR_S: Final = 3600
 MINUTE_S: Final = 60
@@ -93,29 +93,26 @@ async def take_for_agents(
     return grants
 
 
-async def free_in_fleet(session: AsyncSession, rates: Mapping[str, Rate], now: datetime) -> dict[str, int]:
-    """Return how many each of these limits would let pass now; nothing is taken."""
-    connection = await driver_connection(session)
-    known = {row["key"]: row["tat"] for row in await connection.fetch(_FLEET, list(rates))}
-    return {key: free(rate, known.get(key), now) for key, rate in rates.items()}
-
-
-async def take_in_fleet(
-    session: AsyncSession, rates: Mapping[str, Rate], wanted: Mapping[str, int], now: datetime
-) -> dict[str, int]:
-    """Take from these limits what they let pass, each for itself; return how many.
-
-    Commit soon: the rows stay locked until then.
-    """
-    keys = sorted(rates)
+async def fleet_tats(session: AsyncSession, keys: Sequence[str]) -> dict[str, datetime]:
+    """Return where these limits stand; nothing is locked, and one never used is left out."""
     if not keys:
         return {}
     connection = await driver_connection(session)
-    rows = await connection.fetch(_LOCK_FLEET, keys)
-    if len(rows) < len(keys):
-        await connection.execute(_MAKE_FLEET, keys, now)
-        rows = await connection.fetch(_LOCK_FLEET, keys)
-    known = {row["key"]: row["tat"] for row in rows}
-    grants = {key: grant(rates[key], known[key], now, wanted.get(key, 0)) for key in keys}
-    await connection.execute(_SET_FLEET, keys, [grants[key].tat for key in keys])
-    return {key: one.count for key, one in grants.items()}
+    return {row["key"]: row["tat"] for row in await connection.fetch(_FLEET, list(keys))}
+
+
+async def lock_fleet_tats(session: AsyncSession, keys: Sequence[str], now: datetime) -> dict[str, datetime]:
+    """Lock these limits and return where they stand. Commit soon: every signer waits meanwhile."""
+    wanted = sorted(keys)
+    connection = await driver_connection(session)
+    rows = await connection.fetch(_LOCK_FLEET, wanted)
+    if len(rows) < len(wanted):
+        await connection.execute(_MAKE_FLEET, wanted, now)
+        rows = await connection.fetch(_LOCK_FLEET, wanted)
+    return {row["key"]: row["tat"] for row in rows}
+
+
+async def set_fleet_tats(session: AsyncSession, tats: Mapping[str, datetime]) -> None:
+    """Store where locked limits stand now."""
+    connection = await driver_connection(session)
+    await connection.execute(_SET_FLEET, list(tats), list(tats.values()))

@@ -1,12 +1,12 @@
 """What the signer reads and writes: requested commands, their intents, their agents; signed bytes in one batch.
 
-Guarantees: a requested row is held by one signer at a time (FOR UPDATE SKIP LOCKED), an agent's `last_seq` is read
-and raised under the lock of its row, and `store_signed` changes rows still `requested` only. Everything stands in
-the caller's one transaction.
+Guarantees: a requested row is held by one signer at a time (FOR UPDATE SKIP LOCKED), cancels before all others; an
+agent's `last_seq` is read and raised under the lock of its row, and `store_signed` changes rows still `requested`
+only. Everything stands in the caller's one transaction.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,7 @@ class RequestedRow:
     wave: int | None
     prev: UUID | None
     intent_id: UUID | None
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class SignedRow:
         keyid: of the key that signed.
         nbf: not before.
         exp: not after.
+        max_runtime_s: seconds the host may let it run.
+        urgent: whether its message goes out before others.
         shard: the stream it goes to.
         log_id: key of its row in `signing_log`.
     """
@@ -67,13 +70,31 @@ class SignedRow:
     keyid: str
     nbf: datetime
     exp: datetime
+    max_runtime_s: int
+    urgent: bool
     shard: int
     log_id: UUID
 
 
+# A loose scan of the partial index: one probe per kind, however many wait.
+_KINDS = """
+WITH RECURSIVE k AS (
+    (SELECT kind FROM command WHERE state = 'requested' ORDER BY kind LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.kind FROM command c WHERE c.state = 'requested' AND c.kind > k.kind ORDER BY c.kind LIMIT 1)
+    FROM k WHERE k.kind IS NOT NULL
+)
+SELECT kind FROM k WHERE kind IS NOT NULL
+"""
+
+# Kind by kind, so that thousands of one kind that wait for their limit do not stand before the others.
 _CLAIM = """
-SELECT id, agent_id, kind, params::text AS params, op, wave, prev, intent_id
-FROM command WHERE state = 'requested' ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+SELECT r.* FROM unnest($1::text[], $2::integer[]) AS k (kind, most)
+CROSS JOIN LATERAL (
+    SELECT id, agent_id, kind, params::text AS params, op, wave, prev, intent_id, source FROM command
+    WHERE state = 'requested' AND kind = k.kind ORDER BY id LIMIT k.most FOR UPDATE SKIP LOCKED
+) AS r
+ORDER BY r.kind = 'cancel' DESC, r.id LIMIT $3
 """
 
 _AGENTS = """
@@ -88,9 +109,9 @@ WHERE c.intent_id = ANY($1::uuid[]) AND c.agent_id = ANY($2::uuid[])
 
 _SIGNED = """
 UPDATE command c SET state = 'signed', seq = n.seq, envelope = n.envelope, digest = n.digest, signed_at = $7,
-                     nbf = n.nbf, exp = n.exp
-FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[], $5::timestamptz[], $6::timestamptz[])
-     AS n (id, seq, envelope, digest, nbf, exp)
+                     nbf = n.nbf, exp = n.exp, max_runtime_s = n.max_runtime_s
+FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[], $5::timestamptz[], $6::timestamptz[], $8::integer[])
+     AS n (id, seq, envelope, digest, nbf, exp, max_runtime_s)
 WHERE c.id = n.id AND c.state = 'requested'
 """
 
@@ -101,9 +122,9 @@ SELECT n.*, $6::timestamptz FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::
 """
 
 _OUTBOX = """
-INSERT INTO outbox (command_id, agent_id, shard, n, due_at)
-SELECT n.command_id, n.agent_id, n.shard, 1, $4::timestamptz
-FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS n (command_id, agent_id, shard)
+INSERT INTO outbox (command_id, agent_id, shard, n, due_at, urgent)
+SELECT n.command_id, n.agent_id, n.shard, 1, $4::timestamptz, n.urgent
+FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $5::boolean[]) AS n (command_id, agent_id, shard, urgent)
 """
 
 _LAST_SEQ = """
@@ -119,8 +140,20 @@ FROM unnest($1::uuid[], $2::text[]) AS n (id, code) WHERE c.id = n.id AND c.stat
 """
 
 
-async def claim_requested(session: AsyncSession, limit: int) -> list[RequestedRow]:
-    """Lock up to `limit` requested commands that no other signer holds, oldest first."""
+async def requested_kinds(session: AsyncSession) -> list[str]:
+    """Return the kinds of which at least one command waits to be signed."""
+    connection = await driver_connection(session)
+    return [row["kind"] for row in await connection.fetch(_KINDS)]
+
+
+async def claim_requested(session: AsyncSession, most: Mapping[str, int], limit: int) -> list[RequestedRow]:
+    """Lock requested commands that no other signer holds: cancels first, then the oldest.
+
+    Args:
+        session: the caller's transaction.
+        most: how many of each kind; a kind that is not named is left alone.
+        limit: how many in all.
+    """
     connection = await driver_connection(session)
     return [
         RequestedRow(
@@ -132,8 +165,9 @@ async def claim_requested(session: AsyncSession, limit: int) -> list[RequestedRo
             wave=row["wave"],
             prev=row["prev"],
             intent_id=row["intent_id"],
+            source=row["source"],
         )
-        for row in await connection.fetch(_CLAIM, limit)
+        for row in await connection.fetch(_CLAIM, list(most), list(most.values()), limit)
     ]
 
 
@@ -179,11 +213,14 @@ async def store_signed(session: AsyncSession, rows: Sequence[SignedRow], at: dat
         [row.nbf for row in rows],
         [row.exp for row in rows],
         at,
+        [row.max_runtime_s for row in rows],
     )
     await connection.execute(
         _LOG, [row.log_id for row in rows], ids, agents, digests, [row.keyid for row in rows], at
     )
-    await connection.execute(_OUTBOX, ids, agents, [row.shard for row in rows], at)
+    await connection.execute(
+        _OUTBOX, ids, agents, [row.shard for row in rows], at, [row.urgent for row in rows]
+    )
     await connection.execute(_LAST_SEQ, agents, seqs)
 
 

@@ -63,6 +63,7 @@ class JobItem(SQLModel, table=True):
             postgresql_where=text("state = 'waiting'"),
         ),
         Index("ix_job_item_state", "job_id", "state", "position"),
+        Index("ix_job_item_command_id", "command_id", postgresql_where=text("command_id IS NOT NULL")),
     )
 
     job_id: UUID = Field(primary_key=True, foreign_key="job.id")

@@ -286,3 +286,9 @@ def _jobs() -> None:
         postgresql_where=sa.text("state = 'waiting'"),
     )
     op.create_index("ix_job_item_state", "job_item", ["job_id", "state", "position"])
+    op.create_index(
+        "ix_job_item_command_id",
+        "job_item",
+        ["command_id"],
+        postgresql_where=sa.text("command_id IS NOT NULL"),
+    )
