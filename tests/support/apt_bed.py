@@ -6,10 +6,13 @@ Works for root and for anybody else. Everything lives below one directory::
     repo/       a repository as a local directory, with the suites `bed` and `bed-security`
     apt.conf    the file for the APT_CONFIG environment variable; without it nothing here has any effect
 
-The repository is not signed and its source says `[trusted=yes]`; what apt does with signatures is apt's affair.
+The repository is not signed and its source says `[trusted=yes]`, unless it is built with `signed`: then a key made for
+it signs every Release file, and the source names that key.
+`save` and `restore` bring a bed back to where it was, much faster than building it again.
 Usable outside pytest: `bed = build_bed(directory)`, then publish, refresh, install.
 """
 
+import copy
 import gzip
 import hashlib
 import os
@@ -18,6 +21,8 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.support.apt_signing import ReleaseSigner
 
 APT_GET = "/usr/bin/apt-get"
 APT_MARK = "/usr/bin/apt-mark"
@@ -61,7 +66,10 @@ class AptBed:
     directory: Path
     native: str
     locking: bool = False
+    signer: ReleaseSigner | None = None
+    method: str = "file"
     _published: dict[tuple[str, str, str], _Published] = field(default_factory=dict)
+    _saved: dict[tuple[str, str, str], _Published] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -70,6 +78,10 @@ class AptBed:
     @property
     def repo(self) -> Path:
         return self.directory / "repo"
+
+    @property
+    def _away(self) -> Path:
+        return self.directory / "repo.away"
 
     @property
     def config(self) -> Path:
@@ -160,10 +172,10 @@ class AptBed:
 
     def take_mirror_away(self) -> None:
         """Make the repository unreachable; `bring_mirror_back` undoes it."""
-        self.repo.rename(self.directory / "repo.away")
+        self.repo.rename(self._away)
 
     def bring_mirror_back(self) -> None:
-        (self.directory / "repo.away").rename(self.repo)
+        self._away.rename(self.repo)
 
     def _build_package(
         self,
@@ -216,6 +228,28 @@ class AptBed:
                 f"Origin: Debian\nLabel: Bed\nSuite: {suite}\nCodename: {suite}\nComponents: main\n"
                 f"Architectures: {self.native}\nDate: Sat, 21 Nov 2026 00:00:00 UTC\nSHA256:\n{listing}"
             )
+            if self.signer is not None:
+                self.signer.sign(place / "Release")
+
+    # --- its state --------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Remember everything as it is, for `restore`."""
+        saved = self.directory / "saved"
+        shutil.rmtree(saved, ignore_errors=True)
+        for place in (self.root, self.repo, self._away):
+            if place.exists():
+                shutil.copytree(place, saved / place.name, symlinks=True)
+        self._saved = copy.copy(self._published)
+
+    def restore(self) -> None:
+        """Bring everything back to the last `save`, whatever happened since."""
+        for place in (self.root, self.repo, self._away):
+            shutil.rmtree(place, ignore_errors=True)
+            saved = self.directory / "saved" / place.name
+            if saved.exists():
+                shutil.copytree(saved, place, symlinks=True)
+        self._published = copy.copy(self._saved)
 
     # --- the private root -------------------------------------------------------------------------------
 
@@ -233,6 +267,31 @@ class AptBed:
 
     def hold(self, name: str) -> None:
         _run([APT_MARK, "hold", name], self.env)
+
+    def unhold(self, name: str) -> None:
+        _run([APT_MARK, "unhold", name], self.env)
+
+    def pin(self, text: str, name: str = "pin") -> None:
+        """Write a preferences file."""
+        self.path(f"etc/apt/preferences.d/{name}").write_text(text)
+
+    def dpkg(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """The real dpkg on the bed's root."""
+        return _run([DPKG, *_dpkg_options(self), *arguments], self.env, check=check)
+
+    def everything(self) -> dict[str, str]:
+        """What dpkg itself says of every package that is there: `2.0`, or `2.0 half-configured`."""
+        shown = _run(
+            [DPKG_QUERY, f"--admindir={self.root}/var/lib/dpkg", "-W",
+             "-f", "${Package} ${Version} ${db:Status-Status}\n"],
+            self.env,
+        ).stdout  # fmt: skip
+        rows = [line.split() for line in shown.splitlines()]
+        return {
+            row[0]: row[1] if row[2] == "installed" else f"{row[1]} {row[2]}"
+            for row in rows
+            if len(row) == 3 and row[2] not in {"not-installed", "config-files"}
+        }
 
     def mark_auto(self, name: str) -> None:
         _run([APT_MARK, "auto", name], self.env)
@@ -274,11 +333,22 @@ class AptBed:
         self.path("var/run/reboot-required").write_text("*** System restart required ***\n")
 
 
-def build_bed(directory: Path, *, locking: bool = False) -> AptBed:
-    """Make an empty bed in `directory`, which need not exist. `locking` makes apt take its locks."""
+def build_bed(
+    directory: Path, *, locking: bool = False, signed: bool = False, method: str = "file"
+) -> AptBed:
+    """Make an empty bed in `directory`, which need not exist.
+
+    Args:
+        directory: where.
+        locking: whether apt takes its locks.
+        signed: whether the repository is signed.
+        method: `file`, or `copy`, with which apt keeps what it fetched in its package cache as it does with http.
+    """
     directory = directory.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
     native = _run([DPKG, "--print-architecture"], {"PATH": "/usr/bin:/bin"}).stdout.strip()
-    bed = AptBed(directory=directory, native=native, locking=locking)
+    signer = ReleaseSigner(directory / "gpg") if signed else None
+    bed = AptBed(directory=directory, native=native, locking=locking, signer=signer, method=method)
     for name in (
         "var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers", "var/lib/dpkg/alternatives",
         "var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "var/log/apt", "var/run",
@@ -288,8 +358,13 @@ def build_bed(directory: Path, *, locking: bool = False) -> AptBed:
     bed.repo.mkdir(exist_ok=True)
     bed.path("var/lib/dpkg/status").touch()
     bed.path("var/lib/dpkg/available").touch()
+    trust = "trusted=yes"
+    if signer is not None:
+        key = bed.path("etc/apt/bed.gpg")
+        key.write_bytes(signer.public_key)
+        trust = f"signed-by={key}"
     bed.path("etc/apt/sources.list").write_text(
-        "".join(f"deb [trusted=yes] file:{bed.repo} {suite} main\n" for suite in (SUITE, SECURITY_SUITE))
+        "".join(f"deb [{trust}] {method}:{bed.repo} {suite} main\n" for suite in (SUITE, SECURITY_SUITE))
     )
     bed.config.write_text(_config(bed))
     bed._write_indices()
@@ -310,11 +385,14 @@ def build_bed_with_updates(directory: Path) -> AptBed:
     return bed
 
 
-def _config(bed: AptBed) -> str:
-    options = (
+def _dpkg_options(bed: AptBed) -> tuple[str, ...]:
+    return (
         f"--root={bed.root}", "--force-not-root", "--force-script-chrootless", "--force-unsafe-io",
         f"--log={bed.root}/var/log/dpkg.log",
     )  # fmt: skip
+
+
+def _config(bed: AptBed) -> str:
     return "\n".join(
         [
             f'Dir "{bed.root}/";',
@@ -329,7 +407,7 @@ def _config(bed: AptBed) -> str:
             'RedFlag::Security-Sites { "localhost"; };',
             f'Debug::NoLocking "{"false" if bed.locking else "true"}";',
             "DPkg::Options {",
-            *(f'  "{option}";' for option in options),
+            *(f'  "{option}";' for option in _dpkg_options(bed)),
             "};",
             "",
         ]

@@ -1,13 +1,10 @@
 import asyncio
 import contextlib
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from redflag_scanner_agent.packages import apt_run
 from redflag_scanner_agent.packages.apt import AptManager
 from redflag_scanner_agent.packages.base import difference, outcome_of
 from redflag_scanner_agent.packages.errors import (
@@ -20,6 +17,7 @@ from redflag_wire.command_params import PackageRef
 from redflag_wire.report import Outcome
 from redflag_wire.report_bodies import InstallResult, Plan
 from tests.support.apt_bed import AptBed, build_bed, require_tools
+from tests.support.lock_holder import holder_of
 
 
 async def planned(manager: AptManager, *names: str) -> Plan:
@@ -292,18 +290,15 @@ async def test_probe_without_a_database_is_unknown(one_update: AptBed, manager: 
 
 
 async def test_lock_held_by_another_program_is_named(
-    tmp_path: Path, make_manager: Callable[..., AptManager], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_manager: Callable[..., AptManager]
 ) -> None:
     require_tools()
-    options = [option.replace("=120", "=1") for option in apt_run.INSTALL_OPTIONS]
-    assert options != list(apt_run.INSTALL_OPTIONS)
-    monkeypatch.setattr(apt_run, "INSTALL_OPTIONS", tuple(options))
     bed = build_bed(tmp_path / "locking", locking=True)
     bed.publish("demo", "1.0")
     bed.refresh()
     bed.install("demo")
     bed.publish("demo", "2.0")
-    manager = make_manager(bed, probe_wait_s=0.3)
+    manager = make_manager(bed, probe_wait_s=0.3, lock_wait_s=1)
     plan = await planned(manager)
     with holder_of(bed.path("var/lib/dpkg/lock-frontend")) as process:
         with pytest.raises(LockHeldError) as refused:
@@ -361,32 +356,3 @@ async def test_maintainer_scripts_do_not_inherit_the_run_s_lock(
     assert "install.stdout" in seen.read_text()
     assert LOCK_FILE not in seen.read_text()
     assert (tmp_path / "work" / LOCK_FILE).is_file()
-
-
-class holder_of:  # noqa: N801 - reads as a phrase
-    """Another process that holds a lock as dpkg takes it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> subprocess.Popen[bytes]:
-        script = (
-            "import fcntl, os, sys\n"
-            "handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o640)\n"
-            "fcntl.lockf(handle, fcntl.LOCK_EX)\n"
-            "print('held', flush=True)\n"
-            "sys.stdin.read()\n"
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", script, str(self._path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"held\n"
-        return self._process
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(timeout=10)
