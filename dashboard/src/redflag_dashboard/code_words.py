@@ -41,6 +41,16 @@ _WORDS: Final = {
     "config_refused": "the package manager's configuration is not usable",
     "plan_drift": "the host would do something else now than was planned",
     "crashed": "the agent stopped in the middle, and nobody can tell how it went",
+    # Why a host of a job was given no command.
+    "not_active": "the host is not active",
+    "already_pending": "another command does this already",
+    "too_many_pending": "too many commands of this host wait for their end",
+    "rate_limited": "the host was asked for as much as its limit allows; it is tried again",
+    "agent_too_old": "the host's agent is older than the oldest one that is asked",
+    "manager_unknown": "the host has no such package manager",
+    "manager_ambiguous": "the host has several package managers; name one",
+    "nothing_to_do": "nothing is approved on the host",
+    "too_many_packages": "too much is approved on the host for one plan",
     # The server's own words.
     "intent_refused": "what was asked for does not carry a valid signature of an operator",
     "host_silent": "the host did not say how it went in the time it has",

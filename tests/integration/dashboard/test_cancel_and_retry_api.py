@@ -177,7 +177,13 @@ async def test_commands_are_found_by_who_asked_when_and_where(api: Api) -> None:
     assert await total(under="db-01") == 1
     missing = await api.call("GET", "/commands", group="nobody", expect=404)
     assert missing["code"] == "group_not_found"
-    for wrong in ({"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"source": "me"}, {"state": "x"}):
+    wrongs: tuple[dict[str, Any], ...] = (
+        {"since": "yesterday"},
+        {"since": "2026-01-01T00:00:00"},
+        {"source": "me"},
+        {"state": "x"},
+    )
+    for wrong in wrongs:
         assert (await api.call("GET", "/commands", expect=422, **wrong))["code"] == "invalid_request"
 
 

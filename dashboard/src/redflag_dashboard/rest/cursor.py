@@ -26,6 +26,8 @@ TIME_KEY: Final = TypeAdapter(tuple[datetime, UUID])
 """A time, then the id that tells equal times apart."""
 UPDATE_KEY: Final = TypeAdapter(tuple[str, str, str, UUID])
 """Package name, manager, architecture, host id."""
+POSITION_KEY: Final = TypeAdapter(tuple[int])
+"""A place in a numbered list."""
 TOKEN_KEY: Final = TypeAdapter(tuple[datetime, str])
 """A time, then the id of a token."""
 
