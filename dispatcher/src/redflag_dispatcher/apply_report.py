@@ -2,8 +2,9 @@
 
 A host's word may come before the server's own bookkeeping (the relay that saw the PubAck died) and reports may come
 out of order, so a report moves a command along the whole way to what it says, each step one transition. A word
-that is older than what is known moves nothing. End states never change, with one exception: ``expired`` is
-provisional, and a signed report of a start before ``exp`` replaces it once (ARCHITECTURE.md 4).
+that is older than what is known moves nothing. End states never change, with one exception: an end the server
+concluded from silence (``expired``, ``parked``, ``unknown`` with the code ``host_silent``) is provisional, and a signed
+report of a start before ``exp`` replaces it once (ARCHITECTURE.md 4).
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from redflag_store.command_states import (
     IllegalMoveError,
     ServerState,
     can_move,
+    is_provisional,
     route,
 )
 from redflag_wire.report import CommandState, Outcome
@@ -60,6 +62,8 @@ def decide(
     said: CommandState,
     result: Outcome | None,
     started: datetime | None,
+    *,
+    code: str | None = None,
 ) -> Moves:
     """Return what a report's word does to a command.
 
@@ -69,11 +73,12 @@ def decide(
         said: how far the host says it is.
         result: the result it names with ``done``.
         started: when it says the work began, by its trusted time.
+        code: of the command; tells the server's ``unknown`` from a host's.
     """
     if state is ServerState.REQUESTED:
         return NOTHING  # nobody signed it: no host can have it
     if said is CommandState.DONE:
-        return NOTHING if result is None else _end(state, exp, result, started)
+        return NOTHING if result is None else _end(state, exp, result, started, code)
     goal = ServerState.DELIVERED if said is CommandState.RECEIVED else ServerState.RUNNING
     try:
         return Moves(route(state, goal))
@@ -81,11 +86,13 @@ def decide(
         return NOTHING  # it is there already, further, being cancelled, or at its end
 
 
-def _end(state: ServerState, exp: datetime | None, result: Outcome, started: datetime | None) -> Moves:
+def _end(
+    state: ServerState, exp: datetime | None, result: Outcome, started: datetime | None, code: str | None
+) -> Moves:
     end = STATE_OF_OUTCOME[result]
     if state in END_STATES:
         in_time = exp is not None and started is not None and started <= exp
-        if in_time and can_move(state, end):
+        if in_time and is_provisional(state, code) and can_move(state, end):
             return Moves((end,), result, LATE_REPORT)
         return NOTHING
     # The host's end is final even where the short way to it is not legal, for example a refusal after RECEIVED:

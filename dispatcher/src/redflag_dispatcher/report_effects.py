@@ -140,7 +140,9 @@ class Effects:
         if command is None or report.state is None:
             return
         state = self.states.get(command.id, ServerState(command.state))
-        moves = decide(state, command.exp, report.state, report.result, report.started)
+        moves = decide(
+            state, command.exp, report.state, report.result, report.started, code=self._code_of(command)
+        )
         if moves.states:
             self._move(command, state, moves, report)
         elif report.state is CommandState.DONE and state in END_STATES:
@@ -154,6 +156,11 @@ class Effects:
         self._common(read, report)
         if moves.states and moves.states[-1] in END_STATES:
             self._end(read, report, command, moves.states[-1])
+
+    def _code_of(self, command: CommandRow) -> str | None:
+        """Return the code a command has after the reports so far."""
+        change = self.changes.get(command.id)
+        return command.code if change is None else change.code
 
     def _own_command(self, report: Report) -> CommandRow | None:
         command = None if report.cmd is None else self.commands.get(report.cmd)

@@ -3,7 +3,14 @@ from datetime import timedelta
 import pytest
 
 from redflag_dispatcher.apply_report import NOTHING, STATE_OF_OUTCOME, decide
-from redflag_store.command_states import END_STATES, PROVISIONAL, IllegalMoveError, ServerState, letter_of
+from redflag_store.command_states import (
+    END_STATES,
+    HOST_SILENT,
+    PROVISIONAL,
+    IllegalMoveError,
+    ServerState,
+    letter_of,
+)
 from redflag_wire.report import CommandState, Outcome
 from tests.unit.dispatcher.signers import NOW
 
@@ -75,6 +82,19 @@ def test_late_report_of_a_start_in_time_replaces_an_expiry() -> None:
 @pytest.mark.parametrize("started", [None, EXP + timedelta(seconds=1)])
 def test_late_report_of_no_start_in_time_changes_nothing(started: object) -> None:
     assert decide(S.EXPIRED, EXP, CommandState.DONE, Outcome.SUCCEEDED, started) == NOTHING  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [(S.EXPIRED, "expired"), (S.PARKED, "parked"), (S.UNKNOWN, HOST_SILENT)]
+)
+def test_late_report_replaces_what_the_server_concluded_from_silence(state: ServerState, code: str) -> None:
+    moves = decide(state, EXP, CommandState.DONE, Outcome.SUCCEEDED, NOW, code=code)
+    assert (moves.states, moves.cause) == ((S.SUCCEEDED,), "late_report")
+
+
+@pytest.mark.parametrize("code", [None, "probe_cannot_tell"])
+def test_unknown_by_a_hosts_own_word_is_final(code: str | None) -> None:
+    assert decide(S.UNKNOWN, EXP, CommandState.DONE, Outcome.SUCCEEDED, NOW, code=code) == NOTHING
 
 
 def test_late_report_of_an_expiry_changes_nothing() -> None:

@@ -74,6 +74,7 @@ class CommandRow:
     digest: str | None
     exp: datetime | None
     params: str
+    code: str | None = None
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[
 """
 
 _COMMANDS = """
-SELECT id, agent_id, kind, op, state, digest, exp, params::text AS params FROM command
+SELECT id, agent_id, kind, op, state, code, digest, exp, params::text AS params FROM command
 WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 """
 
@@ -154,9 +155,16 @@ _CHANGE_COLUMNS: tuple[tuple[str, str], ...] = (
     ("duration_ms", "bigint"),
 )
 
+# The code of an end the server concluded from silence goes with it when the host's own end replaces it.
 _CHANGE = (  # built from the constant above only
     "UPDATE command c SET state = n.state, "  # noqa: S608
-    + ", ".join(f"{name} = coalesce(n.{name}, c.{name})" for name, _ in _CHANGE_COLUMNS)
+    + ", ".join(
+        f"{name} = coalesce(n.{name}, c.{name})"
+        if name != "code"
+        else "code = CASE WHEN c.state IN ('expired', 'parked', 'unknown') "
+        "THEN n.code ELSE coalesce(n.code, c.code) END"
+        for name, _ in _CHANGE_COLUMNS
+    )
     + " FROM unnest($1::uuid[], $2::text[], "
     + ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(_CHANGE_COLUMNS, start=3))
     + ") AS n (id, state, "
