@@ -1,0 +1,273 @@
+"""Restarts: at most one for a command whatever crashes, proved by the boot id, cancellable until it is ordered."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from redflag_scanner_agent.reboots import MISSED_S, SETTLE_S
+from redflag_scanner_agent.restart import HostRestart, NoRestart, RestartRefusedError
+from redflag_wire.command import Command
+from redflag_wire.report import CommandState, Outcome
+from tests.unit.scanner_agent.host import Host
+from tests.unit.scanner_agent.test_helper_steps import CrashError, crash_at, restarted, words
+
+ALLOWED = {"window": None, "allow_reboot": True, "max_runtime": None}
+
+
+def reboot(host: Host, delay_s: int = 0, reason: str = "") -> Command:
+    return host.command("reboot", params={"delay_s": delay_s, "reason": reason}, pol=ALLOWED)
+
+
+async def running(host: Host, until: Callable[[], Awaitable[object]]) -> None:
+    """Run the executor until a condition comes, then end it as a kill does."""
+    work = asyncio.create_task(host.executor.run())
+    async with asyncio.timeout(5):
+        await until()
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+async def one_life(host: Host) -> None:
+    """Let a helper run until it dies, has nothing left to do, or the machine goes down under it."""
+    host.restart.ordered.clear()
+    work = asyncio.create_task(host.executor.run())
+    async with asyncio.timeout(5):
+        while not work.done() and not host.restart.ordered.is_set() and host.journal.unfinished():
+            await asyncio.sleep(0)
+    work.cancel()
+    (ended,) = await asyncio.gather(work, return_exceptions=True)
+    assert ended is None or isinstance(ended, CrashError | asyncio.CancelledError)
+
+
+async def told(host: Host) -> None:
+    while not host.restart.notices:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def test_another_boot_id_is_the_proof(host: Host) -> None:
+    command = reboot(host, reason="kernel")
+    await host.give(command)
+    await running(host, host.restart.ordered.wait)
+    assert host.restart.notices == ["RedFlag: this host restarts now: kernel"]
+    host.start()
+    await host.work()
+    assert words(host, command) == [
+        (CommandState.RECEIVED, None, None),
+        (CommandState.STARTED, None, None),
+        (CommandState.DONE, Outcome.SUCCEEDED, None),
+    ]
+    assert host.restart.restarts == 1
+
+
+POINTS = [
+    "journal.before_started",
+    "journal.within_started",
+    "journal.after_started",
+    "reboot.before_notice",
+    "reboot.before_ordered",
+    "reboot.within_ordered",
+    "reboot.after_ordered",
+    "reboot.after_restart",
+    "journal.before_done",
+    "journal.within_done",
+    "journal.after_done",
+]
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_crash_at_any_point_and_five_starts_make_at_most_one_restart(host: Host, point: str) -> None:
+    command = reboot(host)
+    await host.give(command)
+    crash_at(point)
+    for _ in range(2):  # the point may lie before or after the restart
+        await one_life(host)
+        host.start()
+        host.beacon()
+        found = host.journal.find(str(command.cmd))
+        if found is not None and found.ordered_ms is not None:
+            host.clock.advance(SETTLE_S + 1)
+    assert host.restart.restarts <= 1
+    restarted(host)
+    for _ in range(5):
+        host.start()
+        host.beacon()
+        host.clock.advance(SETTLE_S + 1)
+        await one_life(host)
+    assert host.journal.unfinished() == []
+    assert host.restart.restarts <= 1
+    ends = [word for word in words(host, command) if word[0] is CommandState.DONE]
+    assert len(ends) == 1
+    if host.restart.restarts:
+        assert ends[0] == (CommandState.DONE, Outcome.SUCCEEDED, None)
+    else:
+        assert ends[0][1] is Outcome.FAILED
+        assert ends[0][2] in {"reboot_not_done", "reboot_missed"}
+
+
+async def test_host_that_does_not_restart_says_so(host: Host) -> None:
+    host.restart.does_nothing = True
+    command = reboot(host)
+    await host.give(command)
+    await running(host, host.restart.ordered.wait)
+    host.start()
+    host.beacon()
+    scan = host.command()
+    await host.give(scan)
+    work = asyncio.create_task(host.work())
+    await asyncio.sleep(0)
+    assert words(host, command)[-1][0] is CommandState.STARTED  # it still has its time to go down
+    assert host.manager.scans == 0  # and nothing begins meanwhile
+    host.clock.advance(SETTLE_S + 1)
+    host.executor.time_known()
+    await work
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.FAILED, "reboot_not_done")
+    assert words(host, scan)[-1][1] is Outcome.SUCCEEDED
+
+
+async def test_order_that_is_refused_ends_at_once(host: Host) -> None:
+    host.restart.refuse = RestartRefusedError("reboot_not_done", "systemctl ended with 1: no")
+    command = reboot(host)
+    await host.give(command)
+    await host.work()
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.FAILED, "reboot_not_done")
+    assert "systemctl" in str(host.bodies()[-1])
+
+
+@pytest.mark.parametrize("over_a_restart_of_the_agent", [False, True])
+async def test_delay_lets_others_run_and_can_be_cancelled(
+    host: Host, over_a_restart_of_the_agent: bool
+) -> None:
+    command = reboot(host, delay_s=3600, reason="kernel")
+    await host.give(command)
+    await running(host, lambda: told(host))
+    assert host.restart.notices == ["RedFlag: this host restarts in 60 minutes: kernel"]
+    if over_a_restart_of_the_agent:
+        for _ in range(5):  # no attempt that failed
+            host.start()
+            host.beacon()
+            await running(host, lambda: asyncio.sleep(0))
+    scan = host.command()
+    await host.give(scan)
+    work = asyncio.create_task(host.work())
+    while words(host, scan)[-1][0] is not CommandState.DONE:
+        await asyncio.sleep(0)
+    assert words(host, command)[-1][0] is CommandState.STARTED
+    cancel = host.command("cancel", params={"cmd": str(command.cmd)})
+    await host.give(cancel)
+    await work
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.CANCELLED, "cancelled")
+    assert words(host, cancel)[-1] == (CommandState.DONE, Outcome.SUCCEEDED, None)
+    host.clock.advance(7200)
+    await host.work()
+    assert host.restart.restarts == 0
+    assert host.restart.notices[-1] == "RedFlag: the restart of this host was cancelled"
+
+
+async def test_delay_goes_on_over_a_restart_of_the_agent_and_ends_in_one_restart(host: Host) -> None:
+    command = reboot(host, delay_s=600)
+    await host.give(command)
+    await running(host, lambda: told(host))
+    host.clock.advance(590)
+    host.start()  # no beacon: the delay is the boot's own clock's
+    work = asyncio.create_task(host.executor.run())
+    await asyncio.sleep(0)
+    assert host.restart.restarts == 0
+    host.clock.advance(10)
+    host.executor.time_known()
+    await host.restart.ordered.wait()
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    host.start()
+    await host.work()
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.SUCCEEDED, None)
+    assert len(host.restart.notices) == 1
+
+
+async def test_moment_that_passed_while_no_agent_ran_is_not_made_up_for(host: Host) -> None:
+    command = reboot(host, delay_s=600)
+    await host.give(command)
+    await running(host, lambda: told(host))
+    host.clock.advance(600 + MISSED_S + 1)
+    host.start()
+    await host.work()
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.FAILED, "reboot_missed")
+    assert host.restart.restarts == 0
+
+
+async def test_ordered_restart_is_too_late_to_cancel(host: Host) -> None:
+    host.restart.does_nothing = True
+    command = reboot(host)
+    await host.give(command)
+    work = asyncio.create_task(host.executor.run())
+    await host.restart.ordered.wait()
+    cancel = host.command("cancel", params={"cmd": str(command.cmd)})
+    await host.give(cancel)
+    assert words(host, cancel)[-1] == (CommandState.DONE, Outcome.FAILED, "too_late")
+    host.executor.stop()
+    await work
+
+
+async def test_order_that_cannot_be_written_down_is_not_given(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from redflag_scanner_agent.errors import JournalError  # noqa: PLC0415 - one test's own
+
+    def full(_cmd: str, _at: int) -> None:
+        raise JournalError("journal_write", "the disk is full")
+
+    monkeypatch.setattr(host.journal, "order_restart", full)
+    command = reboot(host)
+    await host.give(command)
+    await host.work()
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.FAILED, "reboot_not_done")
+    assert host.restart.restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("pol", "policy", "code"),
+    [
+        ({**ALLOWED, "allow_reboot": False}, None, "reboot_not_allowed"),
+        (ALLOWED, "allow_reboot = false", "reboot_policy"),
+    ],
+)
+async def test_command_and_host_must_both_allow_it(
+    host: Host, pol: dict[str, object], policy: str | None, code: str
+) -> None:
+    if policy is not None:
+        host.policy.write_text(policy)
+        host.policy.chmod(0o644)
+    command = host.command("reboot", pol=pol)
+    assert (await host.give(command))["code"] == code
+    await host.work()
+    assert host.restart.restarts == 0
+
+
+async def test_notice_is_one_clean_line(host: Host) -> None:
+    command = reboot(host, delay_s=90, reason="kernel üpdate")
+    await host.give(command)
+    await running(host, lambda: told(host))
+    assert host.restart.notices == ["RedFlag: this host restarts in 90 seconds: kernel ?pdate"]
+
+
+async def test_private_root_never_restarts_the_machine() -> None:
+    with pytest.raises(RestartRefusedError):
+        await NoRestart().restart()
+
+
+@pytest.mark.parametrize(("systemd", "wanted"), [(True, "reboot"), (False, "-r now")])
+async def test_programs_asked_to_restart(monkeypatch: pytest.MonkeyPatch, systemd: bool, wanted: str) -> None:
+    asked: list[str] = []
+
+    async def run(argv: list[str], **_options: object) -> object:
+        asked.append(" ".join(argv))
+        raise RestartRefusedError("stop", "here")
+
+    monkeypatch.setattr("redflag_scanner_agent.restart.run_parsed", run)
+    monkeypatch.setattr("redflag_scanner_agent.restart._runs_systemd", lambda: systemd)
+    monkeypatch.setattr("redflag_scanner_agent.restart._first", lambda found: found[0])
+    with pytest.raises(RestartRefusedError):
+        await HostRestart().restart()
+    assert len(asked) == 1
+    assert asked[0].endswith(wanted)
