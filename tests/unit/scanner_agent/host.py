@@ -81,10 +81,11 @@ class FakeRestart:
         self.notices: list[str] = []
         self.refuse: RestartRefusedError | None = None
         self.does_nothing = False
-        self.ordered = asyncio.Event()
+        self.ordered, self.told = asyncio.Event(), asyncio.Event()
 
     async def notice(self, text: str) -> None:
         self.notices.append(text)
+        self.told.set()
 
     async def restart(self) -> None:
         self.ordered.set()

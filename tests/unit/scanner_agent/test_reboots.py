@@ -33,7 +33,9 @@ async def one_life(host: Host) -> None:
     host.restart.ordered.clear()
     work = asyncio.create_task(host.executor.run())
     async with asyncio.timeout(5):
-        while not work.done() and not host.restart.ordered.is_set() and host.journal.unfinished():
+        while (  # noqa: ASYNC110 - three things at once
+            not work.done() and not host.restart.ordered.is_set() and host.journal.unfinished()
+        ):
             await asyncio.sleep(0)
     work.cancel()
     (ended,) = await asyncio.gather(work, return_exceptions=True)
@@ -41,8 +43,7 @@ async def one_life(host: Host) -> None:
 
 
 async def told(host: Host) -> None:
-    while not host.restart.notices:
-        await asyncio.sleep(0)
+    await host.restart.told.wait()
     await asyncio.sleep(0)
 
 
@@ -152,7 +153,8 @@ async def test_delay_lets_others_run_and_can_be_cancelled(
     await host.give(scan)
     work = asyncio.create_task(host.work())
     while words(host, scan)[-1][0] is not CommandState.DONE:
-        await asyncio.sleep(0)
+        host.changed.clear()
+        await host.changed.wait()
     assert words(host, command)[-1][0] is CommandState.STARTED
     cancel = host.command("cancel", params={"cmd": str(command.cmd)})
     await host.give(cancel)
