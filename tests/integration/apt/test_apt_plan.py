@@ -5,7 +5,6 @@ from redflag_scanner_agent.packages.apt_plan import plan_within
 from redflag_scanner_agent.packages.apt_survey import survey
 from redflag_scanner_agent.packages.errors import (
     HeldError,
-    NameRefusedError,
     NotAvailableError,
     UnresolvableError,
 )
@@ -163,39 +162,6 @@ async def test_plan_accepts_a_phased_version_by_name(bed: AptBed, manager: AptMa
     assert rows(await manager.plan(refs(await manager.scan(refresh=True)))) == [
         ("demo", "1.0", "2.0", "upgrade")
     ]
-
-
-# What apt-get makes of these is shown beside the refusal, so that the reason cannot be forgotten.
-@pytest.mark.parametrize(
-    ("argument", "effect"),
-    [
-        ("demo-", "Remv demo"),
-        ("demo:all-", "Remv demo"),
-        ("^demo$", "Inst demo"),
-        ("dem*", "Inst demo"),
-        ("demo/bed", "Inst demo"),
-        ("-oAPT::Get::Show-User-Simulation-Note=x", ""),
-        ("./x.deb", ""),
-        ("demo\n", ""),
-        ("\u0661demo", ""),
-    ],
-)
-async def test_plan_refuses_names_that_apt_gives_another_meaning(
-    one_update: AptBed, manager: AptManager, argument: str, effect: str
-) -> None:
-    raw = one_update.apt("-s", "install", "--", argument, check=False)
-    assert effect in raw.stdout
-    request_ = PackageRef.model_construct(name=argument, arch="all", version="2.0")
-    with pytest.raises(NameRefusedError):
-        await manager.plan([request_])
-
-
-async def test_plan_takes_no_regular_expression_even_from_a_valid_name(
-    one_update: AptBed, manager: AptManager
-) -> None:
-    assert "Inst demo" in one_update.apt("-s", "install", "--", "dem.", check=False).stdout
-    with pytest.raises(NotAvailableError):
-        await manager.plan([ref("dem.", "2.0")])
 
 
 async def test_plan_that_apt_would_leave_incomplete_is_refused(

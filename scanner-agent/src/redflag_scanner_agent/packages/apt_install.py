@@ -26,11 +26,11 @@ from redflag_scanner_agent.packages.apt_parse import (
     is_unreachable,
     named_holder,
 )
-from redflag_scanner_agent.packages.apt_plan import current_request, make_plan, plan_within, simulate
+from redflag_scanner_agent.packages.apt_plan import check_names, current_request, plan_within, simulate
 from redflag_scanner_agent.packages.apt_rollback import CACHED, cached_file
 from redflag_scanner_agent.packages.apt_run import NAMES_PER_CALL, AptRunner
 from redflag_scanner_agent.packages.apt_scan import reboot_required
-from redflag_scanner_agent.packages.apt_survey import MANAGER, survey
+from redflag_scanner_agent.packages.apt_survey import MANAGER, Survey, survey
 from redflag_scanner_agent.packages.apt_verdict import installed_items, is_untouched, shortfalls
 from redflag_scanner_agent.packages.base import difference
 from redflag_scanner_agent.packages.errors import (
@@ -129,30 +129,29 @@ async def install(
 
 async def find_drift(runner: AptRunner, plan: Plan) -> PlanDrift | None:
     """Plan the same request again and compare; None when the host would still do exactly this plan."""
+    check_names(plan.request)
+    found = await survey(runner)
     try:
-        now = await make_plan(runner, plan.request, plan.mode)
+        drift = difference(plan, await plan_within(runner, plan.request, found, plan.mode))
     except (NotAvailableError, HeldError, UnresolvableError):
         # The requested version is gone, held by now, or no longer possible: say what would happen instead.
-        instead = await _instead(runner, plan)
+        instead = await _instead(runner, plan, found)
         # Equal only when the host changed back between the two looks; then too, this plan was not confirmed.
         return difference(plan, instead) or PlanDrift(missing=[], extra=[], changed=list(plan.items))
-    drift = difference(plan, now)
     if drift is not None or not plan.items:
         return drift
     # A plan is made from what was asked for, and carried out by its items: these must come to the same.
     try:
-        argv = arguments(plan, await cached_files(runner, plan))
-        exact = await simulate(runner, argv, await survey(runner))
+        exact = await simulate(runner, arguments(plan, await cached_files(runner, plan)), found)
     except (NotAvailableError, UnresolvableError):
         return PlanDrift(missing=list(plan.items), extra=[], changed=[])
     return difference(plan, plan.model_copy(update={"items": exact}))
 
 
-async def _instead(runner: AptRunner, plan: Plan) -> Plan:
+async def _instead(runner: AptRunner, plan: Plan, found: Survey) -> Plan:
     nothing = plan.model_copy(update={"items": []})
     if plan.mode is not PlanMode.PACKAGES:
         return nothing
-    found = await survey(runner)
     try:
         return await plan_within(runner, current_request(plan.request, found), found)
     except (NotAvailableError, HeldError, UnresolvableError):

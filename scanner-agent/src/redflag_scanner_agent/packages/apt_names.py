@@ -17,7 +17,7 @@ import re
 from redflag_scanner_agent.packages.errors import NameRefusedError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.\-]{0,126}[a-z0-9+.]", re.ASCII)
-_ARCH = re.compile(r"[a-z0-9][a-z0-9\-]{0,30}", re.ASCII)
+_ARCH = re.compile(r"[a-z0-9](?:[a-z0-9\-]{0,29}[a-z0-9])?", re.ASCII)
 # Debian Policy 5.6.12: epoch, upstream version beginning with a digit, revision. Some archives begin the
 # upstream version with a letter, which dpkg accepts with a warning; such versions are refused here.
 _VERSION = re.compile(r"(?:[0-9]{1,9}:)?[0-9](?:[A-Za-z0-9.+~\-:]{0,199}[A-Za-z0-9.+~])?", re.ASCII)

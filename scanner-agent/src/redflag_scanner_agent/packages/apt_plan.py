@@ -53,17 +53,26 @@ async def make_plan(
         UnresolvableError: apt finds no way, or leaves a requested package out.
         PackageManagerError: apt or dpkg cannot be asked.
     """
+    check_names(request)
+    return await plan_within(runner, request, await survey(runner), mode)
+
+
+def check_names(request: Sequence[PackageRef]) -> None:
+    """Refuse words that are no names before any program is started for them.
+
+    Raises:
+        NameRefusedError: an entry is not written like a package, an architecture or a version.
+    """
     for ref in request:
         check_name(ref.name)
         check_arch(ref.arch)
         check_version(ref.version)
-    return await plan_within(runner, request, await survey(runner), mode)
 
 
 async def plan_within(
     runner: AptRunner, request: Sequence[PackageRef], found: Survey, mode: PlanMode = PlanMode.PACKAGES
 ) -> Plan:
-    """The same, against a survey that was just made."""
+    """The same, against a survey that was just made and with names that were checked."""
     refs = [ref for _, ref in sorted({(ref.name, ref.arch, ref.version): ref for ref in request}.items())]
     if mode in NAMELESS_MODES:
         if refs:
