@@ -1,7 +1,7 @@
 """The gateway put together: its parts, their background loops, and the order they start and stop in.
 
-Stop: parked polls are answered at once, no new connection is taken, requests under way end, what was delivered is
-told, then the connection to the broker is closed.
+Stop: parked polls are answered at once, new requests are answered 503, those in hand end within a bound, then no
+connection is taken any more, what was delivered is told, and the connection to the broker is closed.
 """
 
 import asyncio
@@ -14,16 +14,20 @@ from redflag_broker_config.connect import read_seed
 from redflag_broker_config.errors import CredentialsError
 from redflag_broker_config.subjects import KV_BEACON, KV_KEYS, KV_STATUS
 from redflag_gateway.agent_plane import CHALLENGE_S, AgentPlane, Route
+from redflag_gateway.agent_rate import AgentRates
 from redflag_gateway.auth import Authenticator
 from redflag_gateway.beacon import Beacon
 from redflag_gateway.broker import Broker
 from redflag_gateway.bucket_watch import BucketWatch
 from redflag_gateway.command_queue import CommandQueue
 from redflag_gateway.confirmed import Confirmed
+from redflag_gateway.doorkeeper import UNPROVEN_PER_ADDRESS, Doorkeeper
 from redflag_gateway.edge import Edge
+from redflag_gateway.guard import Watchdog
 from redflag_gateway.handles import Handles
 from redflag_gateway.hearing import Hearing
 from redflag_gateway.keys import Keys
+from redflag_gateway.listener import Listener, connections_for, raise_file_limit
 from redflag_gateway.metrics import Metrics
 from redflag_gateway.nonces import SeenNonces, ServerNonces
 from redflag_gateway.outgoing import DeliveredLog, Presence
@@ -38,11 +42,13 @@ from redflag_gateway.status import ShutOut
 from redflag_gateway.telling import Telling
 from redflag_gateway.tokens import Tokens
 from redflag_ops.errors import ConfigurationError
+from redflag_ops.logging import get_logger
 from redflag_ops.settings import parse_listen, read_secret
 from redflag_ops.tls import check_listener, tls_of
 from redflag_wire.clock import Clock
 
-SHUTDOWN_GRACE_S = 2.0  # for requests under way
+DRAIN_S = 2.5  # for requests in hand
+SHUTDOWN_GRACE_S = 0.25  # for connections after that
 KEEPALIVE_S = 75.0  # an idle connection is closed after this
 HEADER_LINE_MAX_BYTES = 8190
 HEADERS_MAX = 64
@@ -87,6 +93,7 @@ class Gateway:
         self._beacon_watch = BucketWatch(self.broker, KV_BEACON, beacon.note)
         self._keys_watch = BucketWatch(self.broker, KV_KEYS, self.keys.note)
         nonces, seen = ServerNonces(key), SeenNonces()
+        rates = AgentRates(settings.gateway_agent_rate, settings.gateway_agent_burst)
         authenticator = Authenticator(nonces, seen, tokens, shut_out)
         self._polls = Polls(
             broker=self.broker,
@@ -117,9 +124,23 @@ class Gateway:
             authenticator=authenticator,
             nonces=nonces,
             presence=presence,
+            rates=rates,
             clock=clock,
             metrics=metrics,
+            behind_proxy=settings.gateway_behind_proxy,
         )
+        self._metrics = metrics
+        self._watchdog = Watchdog(lambda reason: metrics.connections_ended.labels(reason).inc())
+        self.doorkeeper = doorkeeper_of(settings)
+        self._listener: Listener | None = None
+        self._log = get_logger()
+        metrics.watch_size("connections", "Connections that stand", lambda: self.doorkeeper.connections)
+        metrics.watch_size(
+            "unproven_connections",
+            "Connections without a valid signature yet",
+            lambda: self.doorkeeper.unproven,
+        )
+        metrics.watch_size("counted_agents", "Agents whose requests are being counted", rates.__len__)
         metrics.watch_size("parked_polls", "Polls that wait", self.parked.__len__)
         metrics.watch_size("pending_agents", "Agents with something pending", self.pending.__len__)
         metrics.watch_size("shut_out_agents", "Agents that are shut out", shut_out.__len__)
@@ -160,23 +181,29 @@ class Gateway:
             shutdown_timeout=SHUTDOWN_GRACE_S,
         )
         await runner.setup()
-        host, port = parse_listen(self._settings.gateway_listen)
+        server = runner.server
+        assert server is not None  # noqa: S101 - `setup` made it
+        self._listener = Listener(
+            server,
+            self.doorkeeper,
+            self._watchdog,
+            tls=None if self.tls is None else self.tls.context,
+            refused=lambda reason: self._metrics.connections_refused.labels(reason).inc(),
+        )
         try:
-            await web.TCPSite(
-                runner, host, port, backlog=1024, ssl_context=None if self.tls is None else self.tls.context
-            ).start()
+            host, port = await self._listener.start(*parse_listen(self._settings.gateway_listen))
         except OSError as error:
             await runner.cleanup()
             raise ConfigurationError(f"REDFLAG_GATEWAY_LISTEN: {error.strerror or error}") from None
-        bound = runner.addresses[0]
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        return runner, f"{'http' if self.tls is None else 'https'}://{shown}:{bound[1]}"
+        shown = f"[{host}]" if ":" in host else host
+        return runner, f"{'http' if self.tls is None else 'https'}://{shown}:{port}"
 
     def loops(self, stop: asyncio.Event) -> dict[str, Coroutine[object, object, None]]:
         """Return the background loops; each ends when ``stop`` is set."""
         watch = {} if self.tls is None else {"certificate": self.tls.watch(stop)}
         return {
             **watch,
+            "watchdog": self._watchdog.run(stop),
             "broker": self.broker.run(stop),
             "status": self._status_watch.run(stop),
             "beacon": self._beacon_watch.run(stop),
@@ -189,6 +216,22 @@ class Gateway:
     async def stop(self, runner: web.AppRunner) -> None:
         """Answer parked polls, end requests under way, close the connection to the broker."""
         self.parked.stop()
+        left = await self._edge.drain(DRAIN_S)
+        if left:
+            self._log.warning("gateway.requests_cut_off", count=left)
+        if self._listener is not None:
+            self._listener.close()
         await runner.cleanup()
         await self._telling.tell_last()
         await self.broker.close()
+
+
+def doorkeeper_of(settings: Settings) -> Doorkeeper:
+    """Return who gives places, by the settings and this process's limit on open files, which is raised."""
+    room = connections_for(raise_file_limit())
+    asked = settings.gateway_unproven_per_address
+    # Behind a proxy all connections come from the proxy's address, and bounding them is the proxy's business.
+    per_address = None if settings.gateway_behind_proxy else (asked or UNPROVEN_PER_ADDRESS)
+    return Doorkeeper(
+        min(settings.gateway_connections_max or room, room), per_address, loopback_too=asked is not None
+    )

@@ -66,6 +66,15 @@ class BusyError(Refusal):
         super().__init__(HTTPStatus.TOO_MANY_REQUESTS, "busy", "Ask again later.", retry_after_s)
 
 
+class TooOftenError(Refusal):
+    """429: this agent asks more often than one may (`agent_rate`)."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(
+            HTTPStatus.TOO_MANY_REQUESTS, "too_often", "This agent asks too often.", retry_after_s
+        )
+
+
 class UnavailableError(Refusal):
     """503: something the gateway needs is away."""
 

@@ -6,6 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
+_HELD_S = (0.01, 0.1, 1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 55.0, 60.0)
+
 
 class Metrics:
     """The gateway's counters and gauges.
@@ -21,6 +23,23 @@ class Metrics:
         )
         self.refusals = Counter(
             "redflag_gateway_refusals", "Refused requests by code", ["code"], registry=registry
+        )
+        self.connections_refused = Counter(
+            "redflag_gateway_connections_refused",
+            "Connections that got no place or no handshake",
+            ["reason"],
+            registry=registry,
+        )
+        self.connections_ended = Counter(
+            "redflag_gateway_connections_ended",
+            "Connections ended by the watchdog",
+            ["reason"],
+            registry=registry,
+        )
+        self.records_dropped = Counter(
+            "redflag_gateway_records_dropped",
+            "Records of refusals the log had no room for",
+            registry=registry,
         )
         self.commands_delivered = Counter(
             "redflag_gateway_commands_delivered", "Commands handed to agents", registry=registry
@@ -76,6 +95,13 @@ class Metrics:
             "Time to answer, waiting polls left out",
             ["route"],
             buckets=_LATENCIES_S,
+            registry=registry,
+        )
+
+        self.idle_poll_seconds = Histogram(
+            "redflag_gateway_idle_poll_seconds",
+            "How long polls were held that brought nothing",
+            buckets=_HELD_S,
             registry=registry,
         )
 
