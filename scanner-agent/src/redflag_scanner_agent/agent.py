@@ -193,7 +193,7 @@ async def run(settings: AgentSettings, stop: asyncio.Event, helper_command: Sequ
         EnrolmentRefusedError: the token is refused.
         AgentError: the helper has ended, or a file is damaged.
     """
-    if not (settings.net_dir / IDENTITY_FILE).exists():
+    if not os.access(settings.net_dir / IDENTITY_FILE, os.F_OK):  # false as well where one may not look
         settings.need_server()  # said before anything is made
     async with start(settings, helper_command=helper_command) as parts, open_session() as session:
         identity = parts.store.load()
