@@ -120,7 +120,7 @@ async def test_version_and_architecture_are_refused_before_apt(
     field: str,
     word: str,
 ) -> None:
-    request = PackageRef.model_construct(**{"name": "demo", "arch": "all", "version": "2.0", field: word})
+    request = PackageRef(name="demo", arch="all", version="2.0").model_copy(update={field: word})
     with pytest.raises(PackageManagerError) as refused:
         await make_manager(names_bed).plan([request])
     assert refused.value.code == REFUSED

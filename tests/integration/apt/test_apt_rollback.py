@@ -127,7 +127,7 @@ async def test_rollback_that_is_none_is_refused(
 async def test_rollback_takes_no_path_from_outside(
     one_update: AptBed, manager: AptManager, name: str, field: str
 ) -> None:
-    ref = PackageRef.model_construct(**{"name": "demo", "arch": "all", "version": "1.0", field: name})
+    ref = BACK.model_copy(update={field: name})
     with pytest.raises(NameRefusedError):
         await back(manager, ref)
 

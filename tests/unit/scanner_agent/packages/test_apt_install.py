@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from redflag_scanner_agent.packages.apt_install import arguments, conffiles_kept
@@ -37,6 +39,18 @@ def test_arguments_allow_downgrades_only_when_planned() -> None:
         "--allow-downgrades",
         "--",
         "tool:all=1",
+    ]
+
+
+def test_arguments_take_a_file_only_for_its_own_item() -> None:
+    file = Path("/var/cache/apt/archives/tool_1_all.deb")
+    assert arguments(plan(DOWNGRADE, UPGRADE), {("tool", "all"): file}) == [
+        "install",
+        "--no-remove",
+        "--allow-downgrades",
+        "--",
+        "g++:amd64=4:2",
+        str(file),
     ]
 
 

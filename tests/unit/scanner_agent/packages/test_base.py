@@ -70,6 +70,8 @@ def test_difference_sees_another_origin() -> None:
         (result(("1", "1", False), (None, None, False), exit_code=100), Outcome.FAILED),
         (result(("1", "1", False)), Outcome.FAILED),
         (result().model_copy(update={"drift": PlanDrift()}), Outcome.PLAN_DRIFT),
+        (result().model_copy(update={"exit_code": None}), Outcome.SUCCEEDED),  # a plan without items
+        (result(exit_code=100), Outcome.PARTIAL),
     ],
 )
 def test_outcome_follows_what_was_found(given: InstallResult, expected: Outcome) -> None:
