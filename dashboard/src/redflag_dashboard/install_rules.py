@@ -2,7 +2,8 @@
 
 In order: the plan is the newest of its host and manager, because an older one no longer says what would happen;
 every package asked for is approved at exactly the version planned; and whatever the plan does beyond the packages
-asked for was confirmed by an operator.
+asked for was confirmed by an operator. Where the host found the packages itself, or goes back to older versions,
+no approval says what was wanted: then everything the plan does was confirmed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from redflag_wire.command_params import PackageRef
-from redflag_wire.plan import Plan
+from redflag_wire.command_params import PackageRef, PlanMode
+from redflag_wire.plan import Plan, PlanItem
 
 
 class Refusal(StrEnum):
@@ -50,6 +51,9 @@ def judge(plan: Plan, *, newest: bool, confirmed: bool, approved: Mapping[Packag
     """
     if not newest:
         return Verdict(Refusal.PLAN_OUTDATED)
+    if plan.mode is not PlanMode.PACKAGES:
+        everything = [_change(item) for item in plan.items]
+        return Verdict() if confirmed else Verdict(Refusal.CONFIRMATION_REQUIRED, everything)
     unapproved = [
         {
             "name": one.name,
@@ -76,11 +80,15 @@ def beyond_request(plan: Plan) -> list[dict[str, Any]]:
     """
     asked = {(one.name, one.arch): one for one in plan.request}
     changes = [
-        {"name": item.name, "arch": item.arch, "old": item.old, "new": item.new, "action": item.action}
+        _change(item)
         for item in plan.items
         if not _is_what_was_asked(item.new, item.action, asked.get((item.name, item.arch)))
     ]
     return sorted(changes, key=lambda change: change["action"] != "remove")
+
+
+def _change(item: PlanItem) -> dict[str, Any]:
+    return {"name": item.name, "arch": item.arch, "old": item.old, "new": item.new, "action": item.action}
 
 
 def _is_what_was_asked(new: str | None, action: str, asked: PackageRef | None) -> bool:

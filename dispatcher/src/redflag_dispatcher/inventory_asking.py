@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from redflag_dispatcher.inventory_writes import note_asked
 from redflag_ops.logging import get_logger
-from redflag_store.queries.commands_create import CommandRefusedError, request_commands
+from redflag_store.queries.commands_create import request_commands
+from redflag_store.queries.refusals import CommandRefusedError
 from redflag_store.states import CommandSource
 from redflag_wire.clock import Clock
 from redflag_wire.command_params import CommandKind, ScanParams

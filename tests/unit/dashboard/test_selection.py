@@ -19,7 +19,7 @@ def row(name: str, arch: str = "amd64", manager: str = "apt", candidate: str = "
         agent_id=UUID(int=1), manager=manager, name=name, arch=arch, candidate=candidate, first_seen_at=NOW,
         changed_at=NOW,
     )  # fmt: skip
-    return UpdateRow(package, "web-04", "pending")
+    return UpdateRow(package, "web-04")
 
 
 ROWS = [row("alpha"), row("alpha", "i386"), row("beta"), row("snapd", manager="snap"), row("snapd")]

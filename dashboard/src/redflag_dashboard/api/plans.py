@@ -1,5 +1,8 @@
 """Plans: listing, showing, confirming."""
 
+from typing import Final
+from uuid import UUID
+
 from redflag_dashboard.api import commanding, host_lookup
 from redflag_dashboard.models.common import Page, PlanPath
 from redflag_dashboard.models.plans import PlanDetail, PlanQuery, PlansQuery, PlanSummary
@@ -7,11 +10,15 @@ from redflag_dashboard.models.updates import HostRequest
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
+from redflag_store.command_states import END_STATES, ServerState
 from redflag_store.queries.hosts import lock_host
 from redflag_store.queries.plans import confirm_plan, last_install, list_plans, plans_of_digest
-from redflag_store.queries.updates import note_confirmation
+from redflag_store.queries.update_decisions import note_confirmation
 from redflag_wire.errors import WireError
 from redflag_wire.intent import IntentVerb
+
+_NOTHING_DONE: Final = frozenset({ServerState.CANCELLED, ServerState.EXPIRED, ServerState.REJECTED})
+"""Ends of an installation that leave the host as it was."""
 
 
 async def list_(call: Call[Nothing, PlansQuery, Nothing]) -> Answer:
@@ -60,6 +67,7 @@ async def confirm(call: Call[PlanPath, Nothing, HostRequest]) -> Answer:
         raise ProblemError(
             ProblemCode.PLAN_OUTDATED, "a later plan of this host exists; look at that one and confirm it"
         )
+    await _refuse_used(call, agent, digest)
     if row.confirmed_at is None:
         intent = commanding.intent_of(
             call, IntentVerb.CONFIRM_PLAN, [agent], {"manager": row.plan.manager, "plan_digest": digest}
@@ -70,6 +78,24 @@ async def confirm(call: Call[PlanPath, Nothing, HostRequest]) -> Answer:
         await note_confirmation(call.tx, agent, row.plan.command_id, now)
         rows = await plans_of_digest(call.tx, digest, agent_id=agent)
     return Answer(PlanSummary.of(rows[0]))
+
+
+async def _refuse_used(call: Call[PlanPath, Nothing, HostRequest], agent: UUID, digest: str) -> None:
+    """Refuse to confirm a plan that was carried out: the host is another one since."""
+    last = await last_install(call.tx, agent, digest)
+    if last is None or last.state in _NOTHING_DONE:
+        return
+    if last.state in END_STATES:
+        raise ProblemError(
+            ProblemCode.PLAN_OUTDATED,
+            f"this plan was carried out already: command {last.command_id} {last.state}; to change more, plan again",
+            extra={"command_id": str(last.command_id)},
+        )
+    raise ProblemError(
+        ProblemCode.NOTHING_TO_DO,
+        f"this plan is being carried out already by command {last.command_id}; follow that one",
+        extra={"command_id": str(last.command_id)},
+    )
 
 
 ROUTES: tuple[AnyRoute, ...] = (
@@ -84,6 +110,9 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         "POST", "/plans/{digest}/confirm", "plans_confirm", "Confirm all that a plan does", confirm,
         PlanSummary, PlanPath, Nothing, HostRequest, "plans", scope=Scope.WRITE, changes=True,
-        problems=(*host_lookup.PROBLEMS, ProblemCode.PLAN_NOT_FOUND, ProblemCode.PLAN_OUTDATED),
+        problems=(
+            *host_lookup.PROBLEMS, ProblemCode.PLAN_NOT_FOUND, ProblemCode.PLAN_OUTDATED,
+            ProblemCode.NOTHING_TO_DO,
+        ),
     ),
 )  # fmt: skip

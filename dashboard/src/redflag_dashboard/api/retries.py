@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from redflag_dashboard.api import commanding, host_actions, host_lookup, hosts, updates
+from redflag_dashboard.api import commanding, host_actions, host_lookup, hosts, installing
 from redflag_dashboard.models.commands import Command
 from redflag_dashboard.models.common import CommandPath, HostPath
 from redflag_dashboard.models.host_actions import RebootRequest
 from redflag_dashboard.models.hosts import ScanRequest
-from redflag_dashboard.models.updates import InstallRequest, PlanRequest
+from redflag_dashboard.models.updates import InstallRequest, PlanRequest, RollbackRequest
 from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope, Strict
 from redflag_store.queries.refusals import (
@@ -24,7 +24,7 @@ from redflag_store.queries.refusals import (
     NotForKindError,
 )
 from redflag_store.queries.retries import RetrySource, retry_of
-from redflag_wire.command_params import CommandKind, parse_params
+from redflag_wire.command_params import CommandKind, PlanMode, parse_params
 from redflag_wire.intent import IntentVerb
 
 _Handler = Callable[[Call[Any, Any, Any]], Awaitable[Answer]]
@@ -88,10 +88,13 @@ def _request_of(source: RetrySource, kind: CommandKind, command_id: UUID) -> tup
             return host_actions.reboot, path, RebootRequest.model_validate(params)
         case CommandKind.DRY_RUN_UPDATE:
             body = {"host": host, "manager": params["manager"], "packages": params["packages"] or None}
-            return updates.plan, Nothing(), PlanRequest.model_validate(body)
-        case CommandKind.INSTALL_UPDATES:
+            mode = params.get("mode", PlanMode.PACKAGES)
+            if mode == PlanMode.ROLLBACK:
+                return installing.rollback, Nothing(), RollbackRequest.model_validate(body)
+            return installing.plan, Nothing(), PlanRequest.model_validate({**body, "mode": mode})
+        case CommandKind.INSTALL_UPDATES | CommandKind.ROLLBACK_UPDATE:
             wanted = {"host": host, "plan_digest": params["plan_digest"]}
-            return updates.install, Nothing(), InstallRequest.model_validate(wanted)
+            return installing.install, Nothing(), InstallRequest.model_validate(wanted)
         case _:
             raise ProblemError(
                 ProblemCode.NOT_RETRYABLE, f"command {command_id} is of kind {kind}; ask for it anew instead"

@@ -12,7 +12,7 @@ from redflag_dashboard.capabilities import why_no_install
 from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit
 from redflag_dashboard.rest.route import Strict
 from redflag_store.queries.plans import LastInstall, PlanRow
-from redflag_wire.command_params import PackageRef
+from redflag_wire.command_params import PackageRef, PlanMode
 from redflag_wire.plan import Plan
 
 
@@ -37,6 +37,9 @@ class PlanSummary(BaseModel):
     host_id: UUID
     hostname: str
     manager: str
+    mode: PlanMode = Field(
+        description="What was asked for; all but `packages` are confirmed whatever they do"
+    )
     item_count: int
     extra_count: int = Field(description="Changes beyond the packages asked for")
     removes: int
@@ -59,11 +62,17 @@ class PlanSummary(BaseModel):
             host_id=plan.agent_id,
             hostname=row.hostname,
             manager=plan.manager,
+            mode=PlanMode(plan.mode),
             item_count=plan.item_count,
             extra_count=plan.extra_count,
             removes=plan.removes,
             newest=row.newest,
-            needs_confirmation=row.confirmed_at is None and (plan.extra_count > 0 or plan.removes > 0),
+            needs_confirmation=row.confirmed_at is None
+            and (
+                plan.extra_count > 0
+                or plan.removes > 0
+                or (plan.mode != PlanMode.PACKAGES and plan.item_count > 0)
+            ),
             cannot_install=why_no_install(row.capabilities, plan.manager),
             confirmed_at=row.confirmed_at,
             confirmed_by=row.confirmed_by,
@@ -98,6 +107,7 @@ class PlanDetail(BaseModel):
 
     digest: str
     manager: str
+    mode: PlanMode
     request: list[PackageRef]
     items: list[PlanChange]
     hosts: list[PlanSummary] = Field(description="Hosts whose dry run came to exactly this plan")
@@ -117,6 +127,7 @@ class PlanDetail(BaseModel):
         return cls(
             digest=rows[0].plan.digest,
             manager=plan.manager,
+            mode=plan.mode,
             request=plan.request,
             items=[
                 PlanChange(

@@ -128,7 +128,7 @@ async def last_install(session: AsyncSession, agent_id: UUID, digest: str) -> La
         select(col(Command.id), col(Command.state), col(Command.result), col(Command.requested_at))
         .where(
             col(Command.agent_id) == agent_id,
-            col(Command.kind) == "install_updates",
+            col(Command.kind).in_(["install_updates", "rollback_update"]),
             col(Command.params)["plan_digest"].astext == digest,
         )
         .order_by(col(Command.requested_at).desc(), col(Command.id).desc())

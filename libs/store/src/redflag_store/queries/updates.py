@@ -1,77 +1,88 @@
-"""Available updates: lists with counts over everything, and the operator's word on them.
+"""Every read of available updates: lists, counts over everything, the updates of one host.
 
-A package waits in `checking_dependencies` or `installing` for the command it points at, and whoever ends that
-command moves it on. What is shown is worked out from both: such a package whose command has its end is shown as
-what it was before. So nothing is shown as running for ever, whatever became of the command.
+No other module of the store and no program reads `package_state` to show it, so that how updates are held can change
+(docs/adr/0007) without anybody noticing.
 
-Guarantees: an approval is for the candidate that stands in the database while the host's row is locked, never
-for another version than the one asked for.
+Guarantees: no list, filter or count over the fleet reads all of `package_state`. The tallies, kept by triggers, say
+which packages have rows that match and how many; the rows of a page are then read by index. What is asked of one host,
+or of the hosts of a filter, is read by their keys.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ARRAY, ColumnElement, Text, cast, func, literal_column, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from redflag_store.command_states import END_STATES
+from redflag_store.queries import host_filter
+from redflag_store.queries.host_filter import HostFilter
 from redflag_store.queries.like import contains
-from redflag_store.states import PackageUpdateState, UpdateEventKind
-from redflag_store.tables import Agent, Approval, Command, PackageState, UpdateEvent
-from redflag_wire.clock import Clock
-from redflag_wire.ids import new_id
+from redflag_store.queries.tallies import hosts_with_open_updates
+from redflag_store.states import Availability, PackageUpdateState
+from redflag_store.tables import Agent, PackageState, UpdateTally
 
 S: Final = PackageUpdateState
 
 AT_REST: Final = frozenset({S.UPDATED, S.REJECTED, S.IGNORED})
-"""Stored states in which an operator's approval has nothing to hold on to."""
+"""States in which an update asks for nothing; an approval has nothing to hold on to."""
 
-_RUNNING: Final = and_(col(Command.id).is_not(None), col(Command.state).not_in(sorted(END_STATES)))
+HOSTS_COUNTED_MAX: Final = 50_000  # open updates under a filter up to which their hosts are counted
 
-SHOWN_STATE: Final[ColumnElement[Any]] = case(
-    (and_(_RUNNING, col(Command.kind) == "install_updates"), S.INSTALLING.value),
-    (and_(_RUNNING, col(Command.kind) == "dry_run_update"), S.CHECKING_DEPENDENCIES.value),
-    (
-        col(PackageState.state).in_([S.INSTALLING.value, S.CHECKING_DEPENDENCIES.value]),
-        case(
-            (col(PackageState.approved_version) == col(PackageState.candidate), S.APPROVED.value),
-            else_=S.PENDING.value,
-        ),
-    ),
-    else_=col(PackageState.state),
-)
-"""The state to show, over package_state left-joined to its command."""
+Table = type[PackageState] | type[UpdateTally]
+
+UpdateKey = tuple[str, str, str, UUID]
+"""Package name, manager, architecture, host: the order of every list."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateRow:
-    """An update, the host it is for, and the state to show."""
+    """An update, and the host it is for."""
 
     package: PackageState
     hostname: str
-    state: str
+
+    @property
+    def state(self) -> str:
+        """The state to show."""
+        return self.package.state
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateFilter:
-    """What to list; None means no filter.
+    """What to list; None means no filter, and all that is given must hold.
 
     Attributes:
         agent_id: of one host.
-        state: the state shown; without one, `updated` is left out.
+        hosts: of these hosts.
+        state: without one, `updated` is left out.
         security: only (or never) security updates.
+        severity: only of this severity.
+        availability: only with this standing at the package manager.
+        manager: only of this package manager.
         name: text the package's name contains.
+        package: the package's exact name.
+        candidate: the exact candidate.
     """
 
     agent_id: UUID | None = None
+    hosts: HostFilter | None = None
     state: str | None = None
     security: bool | None = None
+    severity: str | None = None
+    availability: str | None = None
+    manager: str | None = None
     name: str | None = None
+    package: str | None = None
+    candidate: str | None = None
+
+    @property
+    def of_some_hosts(self) -> bool:
+        """Whether it names hosts, so that their keys lead to the rows."""
+        return self.agent_id is not None or (self.hosts is not None and not self.hosts.is_empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,97 +96,250 @@ class UpdatePage:
 
 @dataclass(frozen=True, slots=True)
 class UpdateCounts:
-    """Counts over everything the host and name filters leave, whatever state or page is looked at.
+    """Counts over everything the host, manager and name filters leave, whatever state or page is looked at.
 
     Attributes:
-        by_state: shown state -> count, `updated` included.
+        by_state: state -> count, `updated` included.
+        by_severity: severity -> count of those not at rest; "" for those whose distribution gives none.
         security: security updates that are not at rest.
-        held_back: not at rest, but held, kept back or phased by the package manager.
-        hosts: hosts with at least one update not at rest.
+        held_back: not at rest, but held, kept back, phased or pinned by the package manager.
+        hosts: hosts with at least one update not at rest; None when a name filter leaves too many to count.
     """
 
     by_state: Mapping[str, int]
+    by_severity: Mapping[str, int]
     security: int
     held_back: int
-    hosts: int
+    hosts: int | None
 
 
-def _joined(statement: Select[Any]) -> Select[Any]:
-    return statement.join(Agent, col(Agent.id) == col(PackageState.agent_id)).outerjoin(
-        Command, col(Command.id) == col(PackageState.command_id)
-    )
-
-
-def _scope(wanted: UpdateFilter) -> list[ColumnElement[bool]]:
+def _same_columns(table: Table, wanted: UpdateFilter) -> list[ColumnElement[bool]]:
+    """The conditions that package_state and its tally share, but for state, security and the like."""
     filters: list[ColumnElement[bool]] = []
-    if wanted.agent_id is not None:
-        filters.append(col(PackageState.agent_id) == wanted.agent_id)
+    if wanted.manager is not None:
+        filters.append(col(table.manager) == wanted.manager)
     if wanted.name:
-        filters.append(contains(col(PackageState.name), wanted.name))
+        filters.append(contains(col(table.name), wanted.name))
+    if wanted.package is not None:
+        filters.append(col(table.name) == wanted.package)
     return filters
 
 
+def _kinds(table: Table, wanted: UpdateFilter) -> list[ColumnElement[bool]]:
+    filters: list[ColumnElement[bool]] = [
+        # The predicate of the partial index, word by word.
+        col(table.state) != literal_column("'updated'")
+        if wanted.state is None
+        else col(table.state) == wanted.state
+    ]
+    if wanted.security is not None:
+        filters.append(col(table.security).is_(wanted.security))
+    if wanted.severity is not None:
+        filters.append(col(table.severity) == wanted.severity)
+    if wanted.availability is not None:
+        filters.append(col(table.availability) == wanted.availability)
+    return filters
+
+
+async def _of_hosts(session: AsyncSession, wanted: UpdateFilter) -> list[ColumnElement[bool]]:
+    filters: list[ColumnElement[bool]] = []
+    if wanted.agent_id is not None:
+        filters.append(col(PackageState.agent_id) == wanted.agent_id)
+    if wanted.hosts is not None:
+        filters.extend(await host_filter.conditions(session, wanted.hosts))
+    return filters
+
+
+_KEY: Final = (
+    col(PackageState.name),
+    col(PackageState.manager),
+    col(PackageState.arch),
+    col(PackageState.agent_id),
+)
+
+
+def _joined(statement: Any) -> Any:  # noqa: ANN401 - of any columns
+    return statement.join(Agent, col(Agent.id) == col(PackageState.agent_id))
+
+
 async def list_updates(
-    session: AsyncSession, wanted: UpdateFilter, *, after: tuple[str, str, str, UUID] | None, limit: int
+    session: AsyncSession, wanted: UpdateFilter, *, after: UpdateKey | None, limit: int
 ) -> UpdatePage:
     """A page of updates by (name, manager, architecture, host)."""
-    filters = _scope(wanted)
-    if wanted.state is None:
-        filters.append(col(PackageState.state) != S.UPDATED.value)
-    else:
-        filters.append(SHOWN_STATE.in_([wanted.state]))
-    if wanted.security is not None:
-        filters.append(col(PackageState.security).is_(wanted.security))
-    total = await session.scalar(_joined(select(func.count()).select_from(PackageState)).where(*filters))
-    key = (
-        col(PackageState.name),
-        col(PackageState.manager),
-        col(PackageState.arch),
-        col(PackageState.agent_id),
+    if wanted.of_some_hosts or wanted.candidate is not None:
+        return await _list_of_hosts(session, wanted, after=after, limit=limit)
+    total = await session.scalar(
+        select(func.coalesce(func.sum(col(UpdateTally.hosts)), 0)).where(
+            *_same_columns(UpdateTally, wanted), *_kinds(UpdateTally, wanted)
+        )
     )
-    statement = _joined(select(PackageState, col(Agent.hostname), SHOWN_STATE)).where(*filters)
+    rows: list[UpdateRow] = []
+    start = after
+    while len(rows) <= limit:
+        keys = await _packages_with_rows(session, wanted, start, limit + 2)
+        if not keys:
+            break
+        rows.extend(await _rows_of(session, wanted, keys, start, limit + 1 - len(rows)))
+        start = (*keys[-1], _LAST_ID)
+    return UpdatePage(rows[:limit], int(total or 0), len(rows) > limit)
+
+
+_LAST_ID: Final = UUID(int=2**128 - 1)
+
+
+async def _packages_with_rows(
+    session: AsyncSession, wanted: UpdateFilter, start: UpdateKey | None, limit: int
+) -> list[tuple[str, str, str]]:
+    """The next packages that have matching rows, by the tally; enough of them for `limit` rows, at most that many."""
+    key = (col(UpdateTally.name), col(UpdateTally.manager), col(UpdateTally.arch))
+    statement = (
+        select(*key, func.sum(col(UpdateTally.hosts)))
+        .where(*_same_columns(UpdateTally, wanted), *_kinds(UpdateTally, wanted))
+        .group_by(*key)
+        .having(func.sum(col(UpdateTally.hosts)) > 0)
+        .order_by(*key)
+        .limit(limit)
+    )
+    if start is not None:
+        # Of the first package only rows behind the cursor's host are left, perhaps none.
+        behind = tuple_(*key) > start[:3] if start[3] == _LAST_ID else tuple_(*key) >= start[:3]
+        statement = statement.where(behind)
+    keys: list[tuple[str, str, str]] = []
+    enough = 0
+    for name, manager, arch, hosts in (await session.execute(statement)).all():
+        keys.append((name, manager, arch))
+        enough += 0 if start is not None and keys[-1] == start[:3] else int(hosts)
+        if enough >= limit:
+            break
+    return keys
+
+
+async def _rows_of(
+    session: AsyncSession,
+    wanted: UpdateFilter,
+    keys: list[tuple[str, str, str]],
+    start: UpdateKey | None,
+    limit: int,
+) -> list[UpdateRow]:
+    columns = [cast([key[part] for key in keys], ARRAY(Text)) for part in range(3)]
+    named = func.unnest(*columns).table_valued("name", "manager", "arch").render_derived(name="k")
+    matching = (
+        select(PackageState)
+        .where(
+            col(PackageState.name) == named.c.name,
+            col(PackageState.manager) == named.c.manager,
+            col(PackageState.arch) == named.c.arch,
+            *_kinds(PackageState, wanted),
+            *([tuple_(*_KEY) > start] if start is not None else []),
+        )
+        .order_by(col(PackageState.agent_id))
+        .limit(limit)
+        .lateral("p")
+    )
+    package: Any = aliased(PackageState, matching)
+    found = await session.execute(
+        select(package, col(Agent.hostname))
+        .select_from(named)
+        .join(matching, true())
+        .join(Agent, col(Agent.id) == package.agent_id)
+        .order_by(package.name, package.manager, package.arch, package.agent_id)
+        .limit(limit)
+    )
+    return [UpdateRow(*row) for row in found.all()]
+
+
+async def _list_of_hosts(
+    session: AsyncSession, wanted: UpdateFilter, *, after: UpdateKey | None, limit: int
+) -> UpdatePage:
+    filters = [
+        *await _of_hosts(session, wanted),
+        *_same_columns(PackageState, wanted),
+        *_kinds(PackageState, wanted),
+    ]
+    if wanted.candidate is not None:
+        filters.append(col(PackageState.candidate) == wanted.candidate)
+    total = await session.scalar(_joined(select(func.count()).select_from(PackageState)).where(*filters))
+    statement = _joined(select(PackageState, col(Agent.hostname))).where(*filters)
     if after is not None:
-        statement = statement.where(tuple_(*key) > after)
-    found = (await session.execute(statement.order_by(*key).limit(limit + 1))).all()
+        statement = statement.where(tuple_(*_KEY) > after)
+    found = (await session.execute(statement.order_by(*_KEY).limit(limit + 1))).all()
     return UpdatePage([UpdateRow(*row) for row in found[:limit]], total or 0, len(found) > limit)
 
 
 async def count_updates(session: AsyncSession, wanted: UpdateFilter) -> UpdateCounts:
-    """The counts; state, security and page of `wanted` do not narrow them."""
-    filters = _scope(wanted)
-    by_state = await session.execute(
-        _joined(select(SHOWN_STATE, func.count()).select_from(PackageState))
-        .where(*filters)
-        .group_by(SHOWN_STATE)
+    """The counts; state, security, severity, availability and page of `wanted` do not narrow them."""
+    table: Any = PackageState if wanted.of_some_hosts else UpdateTally
+    number = func.count() if wanted.of_some_hosts else func.sum(col(UpdateTally.hosts))
+    properties = (col(table.state), col(table.security), col(table.severity), col(table.availability))
+    statement = select(*properties, number).select_from(table).where(*_same_columns(table, wanted))
+    if wanted.of_some_hosts:
+        statement = _joined(statement).where(*await _of_hosts(session, wanted))
+    by_state: dict[str, int] = {}
+    by_severity: dict[str, int] = {}
+    security = held_back = open_ = 0
+    for state, is_security, severity, availability, count in await session.execute(
+        statement.group_by(*properties)
+    ):
+        rows = int(count)
+        by_state[state] = by_state.get(state, 0) + rows
+        if state in AT_REST:
+            continue
+        open_ += rows
+        security += rows if is_security else 0
+        held_back += rows if availability != Availability.AVAILABLE else 0
+        by_severity[severity or ""] = by_severity.get(severity or "", 0) + rows
+    return UpdateCounts(
+        {state: rows for state, rows in by_state.items() if rows},
+        {severity: rows for severity, rows in by_severity.items() if rows},
+        security,
+        held_back,
+        await _count_hosts(session, wanted, open_),
     )
-    open_ = col(PackageState.state).not_in([S.UPDATED.value, S.IGNORED.value, S.REJECTED.value])
-    security, held_back, hosts = (
-        await session.execute(
-            select(
-                func.count().filter(col(PackageState.security)),
-                func.count().filter(col(PackageState.availability) != "available"),
-                func.count(func.distinct(col(PackageState.agent_id))),
-            )
-            .select_from(PackageState)
-            .where(open_, *filters)
+
+
+async def _count_hosts(session: AsyncSession, wanted: UpdateFilter, open_: int) -> int | None:
+    if wanted.agent_id is not None:
+        return int(open_ > 0)
+    narrowed = _same_columns(PackageState, wanted)
+    if not narrowed and not wanted.of_some_hosts:
+        return await hosts_with_open_updates(session)
+    if open_ > HOSTS_COUNTED_MAX:
+        return None
+    if not open_:
+        return 0
+    if not wanted.of_some_hosts:
+        key = (col(UpdateTally.name), col(UpdateTally.manager), col(UpdateTally.arch))
+        packages = select(*key).where(*_same_columns(UpdateTally, wanted)).group_by(*key)
+        narrowed = [tuple_(*_KEY[:3]).in_(packages)]
+    hosts = await session.scalar(
+        _joined(
+            select(func.count(func.distinct(col(PackageState.agent_id)))).select_from(PackageState)
+        ).where(
+            col(PackageState.state) != literal_column("'updated'"),
+            col(PackageState.state).not_in(sorted(AT_REST - {S.UPDATED})),
+            *narrowed,
+            *await _of_hosts(session, wanted),
         )
-    ).one()
-    return UpdateCounts({row[0]: row[1] for row in by_state}, security, held_back, hosts)
+    )
+    return hosts or 0
 
 
 async def updates_of_host(
-    session: AsyncSession, agent_id: UUID, names: Collection[str] | None = None
+    session: AsyncSession, agent_id: UUID, names: Collection[str] | None = None, *, at_rest: bool = False
 ) -> list[UpdateRow]:
-    """The updates of one host that are not `updated`, at most the 20,000 an inventory may list.
+    """The updates of one host, at most the 20,000 an inventory may list.
 
     Args:
         session: to read with.
         agent_id: the host.
         names: only of these package names; None for all.
+        at_rest: those that are `updated` too.
     """
-    statement = _joined(select(PackageState, col(Agent.hostname), SHOWN_STATE)).where(
-        col(PackageState.agent_id) == agent_id, col(PackageState.state) != S.UPDATED.value
+    statement = _joined(select(PackageState, col(Agent.hostname))).where(
+        col(PackageState.agent_id) == agent_id
     )
+    if not at_rest:
+        statement = statement.where(col(PackageState.state) != S.UPDATED.value)
     if names is not None:
         statement = statement.where(col(PackageState.name).in_(list(names)))
     key = (col(PackageState.manager), col(PackageState.name), col(PackageState.arch))
@@ -185,131 +349,41 @@ async def updates_of_host(
     return [UpdateRow(*row) for row in found.all()]
 
 
-def _running(*kinds: str) -> ColumnElement[bool]:
-    """Whether the command a package points at is one of `kinds` and has no end yet."""
-    return (
-        select(col(Command.id))
-        .where(
-            col(Command.id) == col(PackageState.command_id),
-            col(Command.kind).in_(kinds),
-            col(Command.state).not_in(sorted(END_STATES)),
-        )
-        .correlate(PackageState)
-        .exists()
-    )
+async def updates_of_package(
+    session: AsyncSession, wanted: UpdateFilter, *, limit: int, agents: Collection[UUID] | None = None
+) -> list[UpdateRow]:
+    """The updates of one package wherever it is listed, by host; at most `limit`.
 
-
-async def approve(
-    session: AsyncSession,
-    clock: Clock,
-    rows: Sequence[PackageState],
-    *,
-    operator: str,
-    intent_id: UUID,
-    random: Callable[[int], bytes],
-) -> None:
-    """Approve these updates of one host at their candidates; the caller holds the host's lock and commits."""
-    if not rows:
-        return
-    now = clock.now()
-    agent_id = rows[0].agent_id
-    keys = [(row.manager, row.name, row.arch) for row in rows]
-    await session.execute(
-        update(PackageState)
-        .where(
-            col(PackageState.agent_id) == agent_id,
-            tuple_(col(PackageState.manager), col(PackageState.name), col(PackageState.arch)).in_(keys),
-        )
-        .values(
-            # A package that a command works on goes on waiting for it.
-            state=case(
-                (_running("install_updates", "dry_run_update"), col(PackageState.state)),
-                else_=S.APPROVED.value,
-            ),
-            approved_version=col(PackageState.candidate),
-            changed_at=now,
-        ),
-        execution_options={"synchronize_session": False},
-    )
-    await session.execute(
-        insert(Approval).on_conflict_do_nothing(
-            index_elements=["agent_id", "manager", "name", "arch", "version"],
-            index_where=col(Approval.lapsed_at).is_(None),
-        ),
-        [
-            {
-                "id": new_id(clock, random),
-                "agent_id": agent_id,
-                "manager": row.manager,
-                "name": row.name,
-                "arch": row.arch,
-                "version": row.candidate,
-                "operator": operator,
-                "intent_id": intent_id,
-                "at": now,
-            }
-            for row in rows
-        ],
-    )
-    await session.execute(
-        insert(UpdateEvent),
-        [
-            {
-                "id": new_id(clock, random),
-                "at": now,
-                "agent_id": agent_id,
-                "manager": row.manager,
-                "name": row.name,
-                "arch": row.arch,
-                "kind": UpdateEventKind.APPROVED.value,
-                "from_version": row.installed,
-                "to_version": row.candidate,
-                "detail": {"operator": operator},
-            }
-            for row in rows
-        ],
-    )
-
-
-async def wait_for_command(
-    session: AsyncSession,
-    agent_id: UUID,
-    packages: Sequence[tuple[str, str, str]],
-    command_id: UUID,
-    *,
-    state: PackageUpdateState,
-    at: datetime,
-) -> None:
-    """Let these packages (manager, name, architecture) of a host wait for what `command_id` does with them.
-
-    A package that a running installation works on goes on waiting for that one.
+    Args:
+        session: to read with.
+        wanted: with `package`.
+        limit: rows.
+        agents: only of these hosts.
     """
-    await session.execute(
-        update(PackageState)
-        .where(
-            col(PackageState.agent_id) == agent_id,
-            tuple_(col(PackageState.manager), col(PackageState.name), col(PackageState.arch)).in_(
-                list(packages)
-            ),
-            ~_running("install_updates"),
-        )
-        .values(state=state.value, command_id=command_id, changed_at=at),
-        execution_options={"synchronize_session": False},
+    filters = [
+        *await _of_hosts(session, wanted),
+        *_same_columns(PackageState, wanted),
+        *_kinds(PackageState, wanted),
+    ]
+    if wanted.candidate is not None:
+        filters.append(col(PackageState.candidate) == wanted.candidate)
+    if agents is not None:
+        filters.append(col(PackageState.agent_id).in_(list(agents)))
+    fresh = {"populate_existing": True}
+    statement = (
+        _joined(select(PackageState, col(Agent.hostname))).where(*filters).order_by(*_KEY).limit(limit)
     )
+    found = await session.execute(statement, execution_options=fresh)
+    return [UpdateRow(*row) for row in found.all()]
 
 
-async def note_confirmation(
-    session: AsyncSession, agent_id: UUID, plan_command_id: UUID, at: datetime
-) -> None:
-    """Move on the packages that waited for a person's word on the plan this dry run made."""
-    approved = col(PackageState.approved_version) == col(PackageState.candidate)
-    await session.execute(
-        update(PackageState)
-        .where(
-            col(PackageState.agent_id) == agent_id,
-            col(PackageState.command_id) == plan_command_id,
-            col(PackageState.state) == S.PENDING_DEPENDENCIES.value,
-        )
-        .values(state=case((approved, S.APPROVED.value), else_=S.PENDING.value), changed_at=at),
-        execution_options={"synchronize_session": False},
-    )
+async def export_updates(session: AsyncSession, wanted: UpdateFilter) -> Any:  # noqa: ANN401 - a statement
+    """The statement of all updates that match, with their hosts' names, by the order of the lists."""
+    filters = [
+        *await _of_hosts(session, wanted),
+        *_same_columns(PackageState, wanted),
+        *_kinds(PackageState, wanted),
+    ]
+    if wanted.candidate is not None:
+        filters.append(col(PackageState.candidate) == wanted.candidate)
+    return _joined(select(PackageState, col(Agent.hostname))).where(*filters).order_by(*_KEY)
