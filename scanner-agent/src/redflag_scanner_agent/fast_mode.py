@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from redflag_ops.logging import get_logger
 from redflag_scanner_agent.journal_file import JournalFile
+from redflag_wire.errors import WireError
 from redflag_wire.timestamps import format_timestamp, parse_timestamp
 
 KEY = "fast_mode"
@@ -91,6 +92,6 @@ def parse(data: bytes | None) -> FastState:
         return FastState(
             None if until is None else parse_timestamp(str(until)), forever=found["forever"] is True
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, WireError):
         log.warning("fast_mode.unreadable")
         return FastState()
