@@ -121,6 +121,8 @@ class Host(BaseModel):
     last_report_at: datetime | None
     inventory_at: datetime | None = Field(description="When its list of updates was last stored")
     inventory_source_age_s: int | None = Field(description="Age of the package lists behind it, in seconds")
+    fast_until: datetime | None = Field(description="End of fast mode, by the host's own last word")
+    fast_until_stopped: bool = Field(description="Fast mode without an end")
     updates: HostUpdates
     pending_commands: int
 
@@ -151,6 +153,8 @@ class Host(BaseModel):
             last_report_at=agent.last_report_at,
             inventory_at=agent.inventory_at,
             inventory_source_age_s=agent.inventory_source_age_s,
+            fast_until=agent.fast_until,
+            fast_until_stopped=agent.fast_forever,
             updates=HostUpdates(
                 available=updates.available, security=updates.security, approved=updates.approved
             ),

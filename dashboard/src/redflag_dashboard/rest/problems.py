@@ -33,6 +33,8 @@ class ProblemCode(StrEnum):
     COMMAND_NOT_FOUND = "command_not_found"
     JOB_NOT_FOUND = "job_not_found"
     GROUP_NOT_FOUND = "group_not_found"
+    SETTING_NOT_FOUND = "setting_not_found"
+    SUBSYSTEM_NOT_FOUND = "subsystem_not_found"
     PLAN_NOT_FOUND = "plan_not_found"
     UPDATE_NOT_FOUND = "update_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -110,6 +112,8 @@ KINDS: Final[Mapping[ProblemCode, Kind]] = {
     ProblemCode.NO_HOSTS: Kind(409, "The selection holds no host"),
     ProblemCode.TOO_MANY_HOSTS: Kind(422, "Too many hosts at once"),
     ProblemCode.GROUP_NOT_FOUND: Kind(404, "No such group"),
+    ProblemCode.SETTING_NOT_FOUND: Kind(404, "No such setting"),
+    ProblemCode.SUBSYSTEM_NOT_FOUND: Kind(404, "The host has no such subsystem"),
     ProblemCode.GROUP_EXISTS: Kind(409, "A group of this name exists"),
     ProblemCode.TOO_MANY_GROUPS: Kind(409, "There are too many groups"),
     ProblemCode.TOO_MANY_TAGS: Kind(409, "The host would have too many tags"),

@@ -11,12 +11,15 @@ _GROUPS = {
     "hosts": "Hosts and their state.",
     "updates": "Updates, from pending to installed.",
     "commands": "Commands to hosts: timeline and result.",
+    "subsystems": "What of a host is looked at, and how often.",
+    "settings": "Limits, timeouts, retention.",
     "tokens": "Tokens that let hosts in.",
     "events": "Refusals, failures, things to look at.",
     "broker": "The message broker.",
 }
 _SINGLE = {
     "scan": "Look for updates on a host now.",
+    "fast": "Let a host poll fast for a while.",
     "history": "Show what was done, newest first.",
     "doctor": "Look at everything; exit code 1 when something failed.",
 }

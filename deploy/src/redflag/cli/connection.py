@@ -79,14 +79,20 @@ class Api:
         """
         return await self._ask("GET", path, query=query, wait_s=wait_s)
 
-    async def post(self, path: str, body: Mapping[str, object]) -> Json:
-        """Ask for a change; members of `body` that are None are left out.
+    async def post(self, path: str, body: Mapping[str, object] | None, *, nulls: bool = False) -> Json:
+        """Ask for a change; members of `body` that are None are left out, or with `nulls` sent as null.
+
+        Without a body none is sent, as operations that take none want it.
 
         Raises:
             CliError: it failed.
         """
         headers = {"Idempotency-Key": uuid.uuid4().hex}
-        chosen = {name: value for name, value in body.items() if value is not None}
+        chosen = (
+            None
+            if body is None
+            else {name: value for name, value in body.items() if nulls or value is not None}
+        )
         try:
             return await self._ask("POST", path, body=chosen, headers=headers)
         except _BrokenError:

@@ -125,6 +125,8 @@ _HINTS: Final[Mapping[str, str]] = {
     "plan_not_found": "redflag updates plan HOST --wait",
     "plan_outdated": "redflag updates plan HOST --wait",
     "update_not_found": "redflag updates list HOST",
+    "setting_not_found": "redflag settings list",
+    "subsystem_not_found": "redflag subsystems list HOST",
     "package_ambiguous": "write NAME:ARCH, or name the package manager with --manager",
     "manager_ambiguous": "name the package manager with --manager",
     "host_not_active": "redflag hosts show HOST",

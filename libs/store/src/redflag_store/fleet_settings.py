@@ -38,13 +38,18 @@ class Setting:
     least: int = 0
     most: int = 0
 
+    @property
+    def is_version(self) -> bool:
+        """Whether it is the text of a version, and no number."""
+        return self.unit == VERSION
+
     def check(self, value: object) -> Value:
         """Return the value when it fits.
 
         Raises:
             SettingRefusedError: it does not.
         """
-        if self.unit == VERSION:
+        if self.is_version:
             if value is None or (isinstance(value, str) and agent_version.parse(value).is_known):
                 return value
             raise SettingRefusedError(f"{self.key} is a version such as 1.2.3, or null for none")

@@ -139,7 +139,7 @@ async def list_defaults(
         .order_by(col(SubsystemDefault.name), col(SubsystemDefault.id))
         .limit(limit + 1)
     )
-    found = [DefaultRow(row, group) for row, group in (await session.execute(statement)).tuples()]
+    found = [DefaultRow(row, group) for row, group in await session.execute(statement)]
     return DefaultPage(found[:limit], total or 0, len(found) > limit)
 
 
