@@ -13,10 +13,11 @@ from redflag_scanner_agent.packages.errors import (
     LockHeldError,
     UntrustedSourceError,
 )
+from redflag_scanner_agent.packages.run_lock import LOCK_FILE
 from redflag_wire.command_params import PlanMode
 from redflag_wire.report import Outcome
 from tests.support.apt_bed import AptBed, build_bed, require_tools
-from tests.support.apt_situations import interrupted
+from tests.support.apt_situations import CUT_OFF, interrupted
 from tests.support.lock_holder import holder_of
 
 
@@ -103,6 +104,27 @@ async def test_cut_off_dpkg_is_repaired_where_allowed_and_told(
     assert result.repaired is not None
     assert "finished: other 2.0" in result.repaired
     assert cut_off.everything() == {"demo": "2.0", "other": "2.0"}
+
+
+async def test_scripts_of_a_repair_do_not_inherit_the_run_s_lock(
+    tmp_path: Path, make_manager: Callable[..., AptManager]
+) -> None:
+    # A daemon that such a script starts would keep every later installation out.
+    require_tools()
+    seen = tmp_path / "seen"
+    bed = build_bed(tmp_path / "cut-off", locking=True)
+    bed.publish("other", "1.0", scripts={"postinst": f"{CUT_OFF}\nls -l /proc/$$/fd > {seen}"})
+    bed.publish("demo", "1.0")
+    bed.refresh()
+    bed.install("demo")
+    bed.publish("demo", "2.0")
+    bed.refresh()
+    bed.apt("install", "-y", "other", check=False)
+    manager = make_manager(bed)
+    result = await manager.install(await manager.plan([], PlanMode.FULL), lambda _: None, repair=True)
+    assert outcome_of(result) is Outcome.SUCCEEDED
+    assert "install.stdout" in seen.read_text()
+    assert LOCK_FILE not in seen.read_text()
 
 
 async def test_repair_can_be_stopped_before_it_begins(
