@@ -26,6 +26,7 @@ from redflag_gateway.edge import Edge
 from redflag_gateway.guard import Watchdog
 from redflag_gateway.handles import Handles
 from redflag_gateway.hearing import Hearing
+from redflag_gateway.http_log import http_logger
 from redflag_gateway.keys import Keys
 from redflag_gateway.listener import Listener, connections_for, raise_file_limit
 from redflag_gateway.metrics import Metrics
@@ -172,6 +173,7 @@ class Gateway:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=http_logger(self._metrics.refusals.labels("not_http").inc),
             handler_cancellation=True,  # a poll whose client is gone must not take commands
             auto_decompress=False,
             keepalive_timeout=KEEPALIVE_S,
