@@ -19,6 +19,7 @@ from redflag_broker_config.subjects import INGEST_DELIVERED, INGEST_REPORT, UP_S
 from redflag_dispatcher.access_tokens import AccessTokens
 from redflag_dispatcher.announce import BeaconAnnouncer, ManifestAnnouncer
 from redflag_dispatcher.auth_service import AuthService
+from redflag_dispatcher.ends import Ends
 from redflag_dispatcher.enrolment import Enrolments
 from redflag_dispatcher.host_effects import FigureUpkeep
 from redflag_dispatcher.ingest import Ingest
@@ -30,7 +31,7 @@ from redflag_dispatcher.pull import Puller
 from redflag_dispatcher.reconcile import Reconciler
 from redflag_dispatcher.relay import OutboxLag, Relay
 from redflag_dispatcher.renewal import Renewals
-from redflag_dispatcher.schedule import ScheduleLag
+from redflag_dispatcher.schedule import ScheduleLag, Scheduler
 from redflag_dispatcher.seen import Deliveries, Presence
 from redflag_dispatcher.settings import Settings
 from redflag_dispatcher.signer import Signer
@@ -43,6 +44,7 @@ RELAY_IDLE_S = 0.5  # the same for the relay, whose rows may become due by time
 PRESENCE_S = 5.0
 MANIFEST_S = 30.0
 LAG_S = 5.0
+SCHEDULE_S = 1.0  # the scheduler makes at most one batch in this time
 FIGURES_S = 3_600.0  # between looks at which weeks of figures are due
 
 Step = Callable[[], Awaitable[bool]]
@@ -130,11 +132,13 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
         ensure=ground.ensure,
     )
     ingest = Ingest(maker, nc, reports, fleet=fleet, clock=clock, new_id=new, metrics=metrics)
-    deliveries = Deliveries(maker, delivered, metrics=metrics)
+    deliveries = Deliveries(maker, delivered, clock=clock, metrics=metrics)
+    ends = Ends(maker, streams, live, clock=clock, new_id=new, metrics=metrics)
     manifests = ManifestAnnouncer(maker, nc, ring, clock=clock)
     beacons = BeaconAnnouncer(nc, ring, ground.live, fleet=fleet, clock=clock)
     figures = FigureUpkeep(maker, ground.live, clock=clock)
     lag = OutboxLag(maker, clock=clock, metrics=metrics)
+    scheduler = Scheduler(maker, live, clock=clock, new_id=new, metrics=metrics)
     schedule_lag = ScheduleLag(maker, clock=clock, metrics=metrics)
     loops = (
         Loop("signer", signer.step, wakes.signer, POLL_S),
@@ -142,11 +146,13 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
         Loop("ingest", ingest.step, wakes.timed, 0.1),
         Loop("delivered", deliveries.step, wakes.timed, 0.1),
         Loop("reconcile", reconciler.step, wakes.reconcile, settings.dispatcher_reconcile_s),
+        Loop("ends", ends.step, wakes.timed, settings.dispatcher_reconcile_s),
         Loop("manifest", manifests.step, wakes.manifest, MANIFEST_S),
         Loop("beacon", beacons.step, wakes.beacon, settings.dispatcher_beacon_s),
         Loop("presence", presence.step, wakes.presence, PRESENCE_S),
         Loop("figures", figures.step, wakes.timed, FIGURES_S),
         Loop("lag", lag.step, wakes.timed, LAG_S),
+        Loop("schedule", scheduler.step, wakes.timed, SCHEDULE_S),
         Loop("schedule-lag", schedule_lag.step, wakes.timed, LAG_S),
     )
     first = (("streams", streams.refresh), ("keys", manifests.step), ("beacon", beacons.step))

@@ -3,37 +3,32 @@
 Each round, in bounded batches: (a) published rows whose stream is another incarnation are due again under their next
 number, with the same bytes; (b) for agents whose commands have waited longer than ``WAITING_S`` the broker's count is
 compared with ours, and what is missing is due again; (c) their wake-ups are repeated, because one may be lost; (d)
-what nobody started before ``exp`` is expired; (e) outbox rows past their use are swept. Round by round the whole
-JetStream store may be lost and comes back (ARCHITECTURE.md 2). Two reconcilers at once cost a little work and
-change nothing twice: every repair is guarded by the row's state and number.
+outbox rows past their use are swept. Round by round the whole JetStream store may be lost and comes back
+(ARCHITECTURE.md 2). Two reconcilers at once cost a little work and change nothing twice: every repair is guarded by
+the row's state and number. What ends by time is ``ends``.
 """
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from nats.aio.client import Client
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from redflag_broker_config.subjects import SHARDS
-from redflag_dispatcher.command_moves import moves_of
 from redflag_dispatcher.metrics import Metrics
-from redflag_dispatcher.package_writes import ReleaseOp, write_packages
 from redflag_dispatcher.publish_rules import SHORTEST_LIFE_S, message_id
 from redflag_dispatcher.streams import Streams
 from redflag_ops.logging import get_logger
-from redflag_store.command_states import ServerState
 from redflag_store.queries import reconcile as queries
-from redflag_store.queries.journal import EventRow, MoveRow, write_events, write_moves
-from redflag_store.queries.reconcile import ExpiredRow, WaitingRow
+from redflag_store.queries.journal import EventRow, write_events
+from redflag_store.queries.reconcile import WaitingRow
 from redflag_store.states import Severity
 from redflag_wire.clock import Clock
 
 WAITING_S = 60.0  # a command queued for longer is looked after
-EXPIRY_GRACE_S = 30.0  # a report of a start just before exp may still be on its way
 BATCH = 2000  # rows of one statement
-CAUSE_EXPIRED = "exp_passed"
 _ZERO = UUID(int=0)
 
 _log = get_logger()
@@ -79,7 +74,6 @@ class Reconciler:
 
     async def step(self) -> bool:
         """Run one round."""
-        await self.expire()
         await self._sweep()
         if self._nc.is_connected:
             await self._ensure()
@@ -179,52 +173,6 @@ class Reconciler:
             found = await queries.republish(session, lost, self._clock.now())
         self._found("message_lost", found)
         self._due()
-
-    async def expire(self) -> int:
-        """End what nobody started in time; return how many commands it was."""
-        total = 0
-        found = BATCH
-        while found == BATCH:
-            now = self._clock.now()
-            async with self._sessions() as session, session.begin():
-                rows = await queries.expire(
-                    session, exp_before=now - timedelta(seconds=EXPIRY_GRACE_S), now=now, limit=BATCH
-                )
-                await self._write_expiries(session, rows, now)
-            for row in rows:
-                self._metrics.commands.labels(row.kind, ServerState.EXPIRED.value).inc()
-                _log.info(
-                    "reconcile.expired",
-                    op=None if row.op is None else str(row.op),
-                    command=str(row.command_id),
-                    agent=str(row.agent_id),
-                    from_state=row.from_state,
-                )
-            found = len(rows)
-            total += found
-        self._found("expired", total)
-        return total
-
-    async def _write_expiries(self, session: AsyncSession, rows: list[ExpiredRow], now: datetime) -> None:
-        moves: list[MoveRow] = []
-        for row in rows:
-            moves.extend(
-                moves_of(
-                    row.command_id,
-                    ServerState(row.from_state),
-                    (ServerState.EXPIRED,),
-                    CAUSE_EXPIRED,
-                    at=now,
-                    new_id=self._new_id,
-                )
-            )
-        await write_moves(session, moves)
-        await write_packages(
-            session,
-            [ReleaseOp(row.agent_id, row.command_id, ServerState.EXPIRED) for row in rows],
-            at=now,
-            new_id=self._new_id,
-        )
 
     async def _sweep(self) -> None:
         async with self._sessions() as session, session.begin():

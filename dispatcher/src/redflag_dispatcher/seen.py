@@ -21,6 +21,7 @@ from redflag_dispatcher.metrics import Metrics
 from redflag_dispatcher.pull import ACK, Puller
 from redflag_ops.logging import get_logger
 from redflag_store.queries import ingest as queries
+from redflag_store.queries.deliveries import count_deliveries
 from redflag_store.queries.schedule import wake_seen
 from redflag_wire.clock import Clock
 
@@ -124,10 +125,16 @@ class Deliveries:
     """Counts ``rf.up.delivered.*`` per command; ``step`` is one batch."""
 
     def __init__(
-        self, sessions: async_sessionmaker[AsyncSession], puller: Puller, *, metrics: Metrics
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        puller: Puller,
+        *,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._sessions = sessions
         self._puller = puller
+        self._clock = clock
         self._metrics = metrics
 
     async def step(self) -> bool:
@@ -136,8 +143,10 @@ class Deliveries:
         counted = Counter(pair for message in messages for pair in read_deliveries(message.data))
         if counted:
             async with self._sessions() as session, session.begin():
-                await queries.count_deliveries(
-                    session, [(command, agent, times) for (command, agent), times in sorted(counted.items())]
+                await count_deliveries(
+                    session,
+                    [(command, agent, times) for (command, agent), times in sorted(counted.items())],
+                    self._clock.now(),
                 )
             self._metrics.deliveries.inc(counted.total())
         await self._puller.answer(messages, ACK)

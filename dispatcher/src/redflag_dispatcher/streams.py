@@ -73,6 +73,19 @@ class Streams:
             return None
         return headers.get(HEADER_MESSAGE_ID)
 
+    async def take_out(self, agent: UUID, seq: int, expected: str) -> bool:
+        """Delete the message at this place, if it is the expected one; return whether it was there.
+
+        Raises:
+            redflag_broker_config.errors.BrokerConfigError: the broker refused, or did not answer.
+        """
+        if await self.message_at(agent, seq) != expected:
+            return False
+        await api.request(
+            self._nc, f"STREAM.MSG.DELETE.{stream_name(shard_of(agent))}", {"seq": seq, "no_erase": True}
+        )
+        return True
+
     async def counts(self, shard: int) -> dict[UUID, int]:
         """Return how many messages wait for each agent of a shard."""
         found: dict[UUID, int] = {}

@@ -35,6 +35,7 @@ from redflag_broker_config.subjects import (
     up_subject,
 )
 from redflag_dispatcher.access_tokens import AccessTokens
+from redflag_dispatcher.ends import Ends
 from redflag_dispatcher.enrolment import Enrolments
 from redflag_dispatcher.identifiers import Identifiers
 from redflag_dispatcher.ingest import Ingest
@@ -51,7 +52,7 @@ from redflag_dispatcher.streams import Streams
 from redflag_store.engine import open_engine, sessions
 from redflag_store.queries.commands_create import request_commands
 from redflag_store.queries.intents import IntentData
-from redflag_wire.clock import SystemClock
+from redflag_wire.clock import Clock, SystemClock
 from redflag_wire.command import Command
 from redflag_wire.envelope import digest, parse_envelope
 from redflag_wire.ids import new_id
@@ -267,6 +268,16 @@ class Rig:
             **changes,
         )
 
+    def ends(self, clock: Clock = CLOCK) -> Ends:
+        return Ends(
+            self.maker,
+            self.streams,
+            LiveSettings(self.maker, clock),
+            clock=clock,
+            new_id=self.new_id,
+            metrics=self.metrics,
+        )
+
     async def ingest(self) -> Ingest:
         puller = Puller(self.nc, UP_STREAM, INGEST_REPORT, clock=CLOCK)
         await puller.start()
@@ -372,6 +383,7 @@ class Rig:
             "scan": IntentVerb.SCAN,
             "dry_run_update": IntentVerb.PLAN_UPDATES,
             "install_updates": IntentVerb.INSTALL_UPDATES,
+            "reboot": IntentVerb.REBOOT,
         }
         params = params or {"subsystem": "apt"}
         async with opened(self.url.dashboard) as make, make.begin() as session:

@@ -540,7 +540,7 @@ async def test_deliveries_are_counted_for_the_commands_own_agent(rig: Rig) -> No
     js = rig.nc.jetstream()
     await js.publish(subject, json.dumps([entry, entry, foreign, {"cmd": 3}]).encode())
     await js.publish(subject, b"no json")
-    deliveries = Deliveries(rig.maker, await rig.delivered_puller(), metrics=rig.metrics)
+    deliveries = Deliveries(rig.maker, await rig.delivered_puller(), clock=CLOCK, metrics=rig.metrics)
     while await rig.waiting_in(UP_STREAM):
         await deliveries.step()
         await rig.nc.flush()

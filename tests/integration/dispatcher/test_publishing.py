@@ -241,6 +241,7 @@ async def test_command_nobody_took_expires_with_its_cause(rig: Rig) -> None:
         await expire(rig, command.cmd)
     await rig.rows("UPDATE command SET state = 'running' WHERE id = $1", commands[1].cmd)
 
+    await rig.ends().step()
     await rig.reconciler().step()
 
     assert await rig.state(commands[0].cmd) == "expired"
@@ -274,7 +275,7 @@ async def test_expired_plan_gives_its_packages_back(rig: Rig) -> None:
         command,
     )
     await expire(rig, command)
-    await rig.reconciler().step()
+    await rig.ends().step()
     assert await rig.value("SELECT state FROM package_state") == "approved"
 
 

@@ -188,16 +188,6 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
 WHERE a.id = n.id
 """
 
-_DELIVERIES = """
-WITH delivered AS (
-    SELECT c.id, n.times FROM command c
-    JOIN unnest($1::uuid[], $2::uuid[], $3::integer[]) AS n (id, agent, times)
-         ON n.id = c.id AND n.agent = c.agent_id
-    ORDER BY c.id FOR NO KEY UPDATE OF c
-)
-UPDATE command c SET deliveries = c.deliveries + delivered.times FROM delivered WHERE c.id = delivered.id
-"""
-
 
 async def agent_keys(session: AsyncSession, agents: Collection[UUID]) -> dict[UUID, KeysRow]:
     """Return the keys in use of these agents; one that is not enrolled is left out."""
@@ -339,19 +329,6 @@ async def store_facts(session: AsyncSession, rows: Sequence[FactsRow]) -> None:
     connection = await driver_connection(session)
     names = FactsRow.__slots__
     await connection.execute(_FACTS, *[[getattr(row, name) for row in rows] for name in names])
-
-
-async def count_deliveries(session: AsyncSession, delivered: Sequence[tuple[UUID, UUID, int]]) -> None:
-    """Add to the commands' delivery counts; each entry is (command, agent, times), each pair once."""
-    if not delivered:
-        return
-    connection = await driver_connection(session)
-    await connection.execute(
-        _DELIVERIES,
-        [entry[0] for entry in delivered],
-        [entry[1] for entry in delivered],
-        [entry[2] for entry in delivered],
-    )
 
 
 _PRESENCE = """

@@ -70,7 +70,7 @@ WITH due AS (
     SELECT o.command_id FROM outbox o JOIN command c ON c.id = o.command_id
     WHERE o.published_at IS NULL AND o.due_at <= $2 AND (o.claimed_until IS NULL OR o.claimed_until <= $2)
       AND c.state IN ('signed', 'queued') AND c.exp >= $4
-    ORDER BY o.due_at LIMIT $1 FOR UPDATE OF o SKIP LOCKED
+    ORDER BY o.urgent DESC, o.due_at LIMIT $1 FOR UPDATE OF o SKIP LOCKED
 )
 UPDATE outbox o SET claimed_until = $3 FROM due, command c
 WHERE o.command_id = due.command_id AND c.id = o.command_id
@@ -108,7 +108,7 @@ SELECT count(*) AS due, min(due_at) AS oldest FROM outbox WHERE published_at IS 
 async def claim_due(
     session: AsyncSession, limit: int, *, now: datetime, claimed_until: datetime, not_before: datetime
 ) -> list[DueRow]:
-    """Claim up to `limit` due rows, oldest first.
+    """Claim up to `limit` due rows: cancels first, then the oldest.
 
     Args:
         session: the caller's transaction; commit before publishing.

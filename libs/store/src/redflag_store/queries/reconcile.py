@@ -1,8 +1,7 @@
 """What the reconciler reads and repairs; every statement is a bounded batch.
 
 Guarantees: a republication raises the publish number `n` in the outbox row and leaves the bytes alone; only
-commands still `queued` are republished; an expiry writes the state it found into the caller's hands, so that each
-gets its own `command_event`.
+commands still `queued` are republished.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,17 +22,6 @@ class WaitingRow:
     agent_id: UUID
     n: int
     stream_seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiredRow:
-    """A command that ended by time."""
-
-    command_id: UUID
-    agent_id: UUID
-    kind: str
-    op: UUID | None
-    from_state: str
 
 
 _LOST = """
@@ -62,21 +50,6 @@ UPDATE outbox o SET n = o.n + 1, published_at = NULL, claimed_until = NULL, due_
 FROM unnest($1::uuid[], $2::integer[]) AS m (id, n)
 WHERE o.command_id = m.id AND o.n = m.n AND o.published_at IS NOT NULL
 RETURNING o.command_id
-"""
-
-_EXPIRE = """
-WITH late AS (
-    SELECT id, state FROM command
-    WHERE state IN ('signed', 'queued', 'delivered', 'cancelling') AND exp < $1
-    ORDER BY exp LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
-), ended AS (
-    UPDATE command c SET state = 'expired', result = 'expired', code = 'expired', finished_at = $2
-    FROM late WHERE c.id = late.id
-    RETURNING c.id, c.agent_id, c.kind, c.op, late.state
-), dropped AS (
-    DELETE FROM outbox o USING ended WHERE o.command_id = ended.id
-)
-SELECT id AS command_id, agent_id, kind, op, state AS from_state FROM ended
 """
 
 _SWEEP = """
@@ -128,14 +101,6 @@ async def republish(session: AsyncSession, rows: Sequence[WaitingRow], now: date
     connection = await driver_connection(session)
     found = await connection.fetch(_AGAIN, [row.command_id for row in rows], [row.n for row in rows], now)
     return len(found)
-
-
-async def expire(
-    session: AsyncSession, *, exp_before: datetime, now: datetime, limit: int
-) -> list[ExpiredRow]:
-    """End a batch of commands no host has started whose `exp` is earlier than `exp_before`."""
-    connection = await driver_connection(session)
-    return [ExpiredRow(**dict(row)) for row in await connection.fetch(_EXPIRE, exp_before, now, limit)]
 
 
 async def sweep_outbox(session: AsyncSession, limit: int) -> int:
