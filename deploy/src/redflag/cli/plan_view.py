@@ -14,6 +14,12 @@ _COLUMNS = (
     Column("Why"),
     Column("Origin"),
 )
+_MORE_THAN_ASKED = "It does more than was asked for, so it must be confirmed before it is installed."
+_WHY_CONFIRMED = {
+    "security": "The host found these security updates itself, so the plan must be confirmed before it is installed.",
+    "full": "The host found these changes itself, so the plan must be confirmed before it is installed.",
+    "rollback": "It goes back to older versions, so it must be confirmed before it is carried out.",
+}
 _STYLES = {"remove": "red", "downgrade": "yellow"}
 
 
@@ -69,7 +75,7 @@ def show_plan(out: Output, plan: Json, summary: Json, *, to_stderr: bool = False
     if summary["confirmed_at"] is not None:
         say(f"Confirmed by {summary['confirmed_by']} at {exact(summary['confirmed_at'])}")
     elif summary["needs_confirmation"]:
-        say("It does more than was asked for, so it must be confirmed before it is installed.")
+        say(_WHY_CONFIRMED.get(str(plan.get("mode")), _MORE_THAN_ASKED))
 
 
 def next_step(summary: Json, step: str) -> str:

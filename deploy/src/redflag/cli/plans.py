@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from redflag.cli.api_values import Json
-from redflag.cli.commands_view import ask, say_end
+from redflag.cli.commands_view import ask, say_asked, say_end
 from redflag.cli.exit_codes import ExitCode
+from redflag.cli.options import Waiting
 from redflag.cli.packages import Package, is_exactly
+from redflag.cli.plan_view import next_step, show_plan
 from redflag.cli.problems import CliError, ConflictError, NothingFoundError
 from redflag.cli.run import Session
 from redflag.cli.waiting import follow, outcome
@@ -110,7 +112,13 @@ async def _is_open(session: Session, plan: Json) -> bool:
 
 
 async def ask_for_plan(
-    session: Session, host: str, wanted: Sequence[Package], manager: str | None, *, join: bool
+    session: Session,
+    host: str,
+    wanted: Sequence[Package],
+    manager: str | None,
+    *,
+    join: bool,
+    mode: str = "packages",
 ) -> Json:
     """Ask a host for a plan; return the command.
 
@@ -120,11 +128,12 @@ async def ask_for_plan(
         wanted: packages; empty for the approved ones.
         manager: of which package manager; None when there is only one.
         join: follow a command that makes this very plan already.
+        mode: `packages`, or `security` or `full`, which name none.
 
     Raises:
         CliError: it failed.
     """
-    body: Json = {"host": host, "packages": list(wanted) or None, "manager": manager}
+    body: Json = {"host": host, "packages": list(wanted) or None, "manager": manager, "mode": mode}
     try:
         return await ask(session, "/updates/plan", body, join=None)
     except CliError as error:
@@ -135,6 +144,26 @@ async def ask_for_plan(
             raise
         session.out.note("This plan is being made already; following that command.")
         return existing
+
+
+async def show_planned(session: Session, command: Json, waiting: Waiting) -> ExitCode:
+    """Say that a plan was asked for, or wait for it and print it and what comes next.
+
+    Raises:
+        CliError: as `plan_of`.
+    """
+    out = session.out
+    if not waiting.wait:
+        out.json(command) if out.as_json else say_asked(out, command)
+        return ExitCode.DONE
+    found, summary = await plan_of(session, command, waiting.timeout_s)
+    if out.as_json:
+        out.json(found)
+        return ExitCode.DONE
+    show_plan(out, found, summary)
+    if found["items"]:
+        out.note(next_step(summary, "confirm" if summary["needs_confirmation"] else "install"))
+    return ExitCode.DONE
 
 
 async def plan_of(session: Session, command: Json, timeout_s: float) -> tuple[Json, Json]:

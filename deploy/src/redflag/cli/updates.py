@@ -5,31 +5,21 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes, listing
-from redflag.cli.api_values import Json, segment
-from redflag.cli.commands_view import say_asked
+from redflag.cli.api_values import segment
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Waiting
-from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.packages import parse_packages
 from redflag.cli.plan_view import next_step, show_plan
-from redflag.cli.plans import ask_for_plan, choose, host_plans, plan_of, whole_plan
+from redflag.cli.plans import ask_for_plan, choose, host_plans, show_planned, whole_plan
 from redflag.cli.problems import UsageRefusedError
 from redflag.cli.run import Session, run
-from redflag.cli.words import ago, counted, dash, spell, style_of
+from redflag.cli.update_words import approve, ignore, reject, reset
+from redflag.cli.updates_view import COLUMNS, row
+from redflag.cli.words import ago, counted
 
 app = App(name="updates", help="Updates, from pending to installed.", help_epilogue=exit_codes.HELP)
 
 Manager = Annotated[str | None, Parameter(help="Package manager, when the names fit several.")]
-
-_COLUMNS = (
-    Column("Host", whole=True),
-    Column("Package", whole=True),
-    Column("Installed"),
-    Column("Candidate"),
-    Column("Security"),
-    Column("State", whole=True),
-    Column("Manager", spare=True),
-)
 
 
 @app.command(name="list")
@@ -41,7 +31,13 @@ def list_updates(
         str | None, Parameter(help="Only of this state, for example pending, approved, failed, updated.")
     ] = None,
     security: Annotated[bool, Parameter(negative="", help="Only security updates.")] = False,
+    severity: Annotated[str | None, Parameter(help="Only critical, high, medium or low.")] = None,
+    availability: Annotated[
+        str | None, Parameter(help="Only available, held, kept_back, phased or pinned.")
+    ] = None,
     name: Annotated[str | None, Parameter(help="Text in the package's name.")] = None,
+    group: Annotated[str | None, Parameter(help="Only of members of this group.")] = None,
+    tag: Annotated[str | None, Parameter(help="Only of hosts with this tag: NAME or NAME=VALUE.")] = None,
     rows: Rows = ROWS,
     common: Common = COMMON,
 ) -> int:
@@ -54,33 +50,26 @@ def list_updates(
     """
 
     async def work(session: Session) -> ExitCode:
-        query = {"host": host, "state": state, "security": True if security else None, "name": name}
-        page = await listing.fetch(session, "/updates", query, rows)
-        filtered = state is not None or security or name is not None
+        narrowed = {
+            "state": state,
+            "security": True if security else None,
+            "severity": severity,
+            "availability": availability,
+            "name": name,
+            "group": group,
+            "tag": tag,
+        }
+        page = await listing.fetch(session, "/updates", {"host": host, **narrowed}, rows)
+        filtered = any(value is not None for value in narrowed.values())
         empty = ""
         if not page["items"] and not session.out.as_json:
             empty = "No update matches." if filtered else await _why_none(session, host)
         counts = page.get("counts", {})
         footer = f"{counted(page['total'], 'update')}, {counts.get('security', 0)} of all are for security"
-        listing.show(session, page, _COLUMNS, _row, empty=empty, footer=footer)
+        listing.show(session, page, COLUMNS, row, empty=empty, footer=footer)
         return ExitCode.DONE
 
     return run(common, work)
-
-
-def _row(update: Json) -> list[Cell]:
-    state = str(update["state"])
-    availability = update["availability"]
-    told = spell(state) if availability == "available" else f"{spell(state)} ({spell(availability)})"
-    return [
-        update["hostname"],
-        f"{update['name']}:{update['arch']}",
-        dash(update["installed"]),
-        dash(update["candidate"]),
-        Styled("yes", "red") if update["security"] else "no",
-        Styled(told, style_of(state)),
-        update["manager"],
-    ]
 
 
 async def _why_none(session: Session, host: str | None) -> str:
@@ -95,52 +84,8 @@ async def _why_none(session: Session, host: str | None) -> str:
     return f"No updates pending, last scan {ago(found['inventory_at'], session.api.now)}."
 
 
-@app.command
-def approve(
-    host: str,
-    /,
-    *packages: str,
-    all_: Annotated[bool, Parameter(name="--all", negative="", help="All updates of the host.")] = False,
-    security: Annotated[bool, Parameter(negative="", help="All security updates of the host.")] = False,
-    manager: Manager = None,
-    common: Common = COMMON,
-) -> int:
-    """Approve updates of a host, at the versions that are candidates now.
-
-    Parameters
-    ----------
-    host
-        Its name or id.
-    packages
-        NAME, NAME:ARCH or NAME=VERSION; with a version it is refused when the candidate is another one by now.
-    """
-
-    async def work(session: Session) -> ExitCode:
-        if bool(packages) + all_ + security != 1:
-            raise UsageRefusedError("name packages, or say --all or --security")
-        chosen = parse_packages(packages, manager)
-        answer = await session.api.post(
-            "/updates/approve",
-            {
-                "host": host,
-                "packages": chosen or None,
-                "all": True if all_ else None,
-                "security": True if security else None,
-            },
-        )
-        if session.out.as_json:
-            session.out.json(answer)
-            return ExitCode.DONE
-        approved, before = answer["approved"], answer["already_approved"]
-        if approved:
-            session.out.table(_COLUMNS, [_row(one) for one in approved])
-        also = f", {before} had been before" if before else ""
-        session.out.note(f"{len(approved)} approved{also}.")
-        if approved or before:
-            session.out.note(f"Next: redflag updates plan {answer['hostname']} --wait")
-        return ExitCode.DONE
-
-    return run(common, work)
+for _word in (approve, reject, ignore, reset):
+    app.command(_word)
 
 
 @app.command
@@ -148,11 +93,19 @@ def plan(
     host: str,
     /,
     *packages: str,
+    security: Annotated[
+        bool, Parameter(negative="", show_default=False, help="All security updates the host finds.")
+    ] = False,
+    full: Annotated[
+        bool, Parameter(negative="", show_default=False, help="All a full upgrade would do, removals too.")
+    ] = False,
     manager: Manager = None,
     waiting: Waiting = WAITING,
     common: Common = COMMON,
 ) -> int:
     """Ask a host what exactly updating some packages would do.
+
+    With --security or --full the host finds the packages itself, and the plan is confirmed before it is installed.
 
     Parameters
     ----------
@@ -163,21 +116,12 @@ def plan(
     """
 
     async def work(session: Session) -> ExitCode:
-        out = session.out
+        if bool(packages) + security + full > 1:
+            raise UsageRefusedError("name packages, or say one of --security and --full")
+        mode = "security" if security else "full" if full else "packages"
         wanted = parse_packages(packages)
-        command = await ask_for_plan(session, host, wanted, manager, join=waiting.wait)
-        if not waiting.wait:
-            out.json(command) if out.as_json else say_asked(out, command)
-            return ExitCode.DONE
-        found, summary = await plan_of(session, command, waiting.timeout_s)
-        if out.as_json:
-            out.json(found)
-            return ExitCode.DONE
-        show_plan(out, found, summary)
-        step = "confirm" if summary["needs_confirmation"] else "install"
-        if found["items"]:
-            out.note(next_step(summary, step))
-        return ExitCode.DONE
+        command = await ask_for_plan(session, host, wanted, manager, join=waiting.wait, mode=mode)
+        return await show_planned(session, command, waiting)
 
     return run(common, work, waiting=waiting)
 
@@ -211,4 +155,8 @@ def confirm(host: str, digest: str | None = None, /, *, common: Common = COMMON)
     return run(common, work)
 
 
-app.command("redflag.cli.install:install", name="install")
+app.command(
+    "redflag.cli.install:install", name="install", help="Install exactly what the host's current plan says."
+)
+app.command("redflag.cli.rollback:rollback", name="rollback", help="Plan going back to the versions before.")
+app.command("redflag.cli.versions:versions", name="history", help="List the versions a host's packages had.")
