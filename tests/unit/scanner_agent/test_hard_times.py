@@ -57,8 +57,7 @@ async def test_full_disk_acknowledges_nothing_and_takes_it_when_there_is_room(ho
             command = host.command()
             try:
                 await host.give(command)
-            except JournalError as error:
-                assert error.code == "journal_write"
+            except JournalError:
                 return command
             kept.append(command)
         raise AssertionError("the disk was never full")
@@ -97,7 +96,7 @@ async def test_result_of_an_installation_waits_for_room_on_the_disk(
     host.manager.gate.set()
     await tried.wait()
     assert words(host, command)[-1][0] is CommandState.STARTED  # nothing is told that is not on the disk
-    empty(host)
+    full.clear()
     await work
     assert words(host, command)[-1] == (
         CommandState.DONE,
