@@ -41,6 +41,7 @@ COLUMNS: Final[Mapping[str, Callable[[HistoryLine], object]]] = {
     "state": lambda line: line.state,
     "result": lambda line: line.result,
     "code": lambda line: line.code,
+    "source": lambda line: line.source,
     "requested_by": lambda line: line.requested_by,
     "duration_ms": lambda line: line.duration_ms,
     "exit_code": lambda line: line.exit_code,

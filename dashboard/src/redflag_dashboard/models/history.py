@@ -11,6 +11,7 @@ from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, Limit
 from redflag_dashboard.rest.exporting import ExportFormat
 from redflag_dashboard.sentences import sentence
 from redflag_store.queries.history import Done
+from redflag_store.states import CommandSource
 from redflag_store.tables import UpdateHistory
 
 
@@ -63,6 +64,9 @@ class HistoryLine(BaseModel):
     kind: str
     state: str
     result: str | None
+    source: CommandSource = Field(
+        description="`manual`: an operator asked for it; `system`: RedFlag itself did"
+    )
     requested_by: str
     requested_at: datetime
     finished_at: datetime | None
@@ -96,6 +100,7 @@ class HistoryLine(BaseModel):
             kind=command.kind,
             state=command.state,
             result=command.result,
+            source=CommandSource(command.source),
             requested_by=command.requested_by,
             requested_at=command.requested_at,
             finished_at=command.finished_at,

@@ -11,6 +11,7 @@ _GROUPS = {
     "hosts": "Hosts and their state.",
     "updates": "Updates, from pending to installed.",
     "commands": "Commands to hosts: timeline and result.",
+    "jobs": "The same for many hosts at once.",
     "subsystems": "What of a host is looked at, and how often.",
     "settings": "Limits, timeouts, retention.",
     "tokens": "Tokens that let hosts in.",
@@ -18,7 +19,8 @@ _GROUPS = {
     "broker": "The message broker.",
 }
 _SINGLE = {
-    "scan": "Look for updates on a host now.",
+    "scan": "Look for updates now, on a host or on many.",
+    "reboot": "Restart a host, or many.",
     "fast": "Let a host poll fast for a while.",
     "history": "Show what was done, newest first.",
     "doctor": "Look at everything; exit code 1 when something failed.",

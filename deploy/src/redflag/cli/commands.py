@@ -1,18 +1,29 @@
 """`redflag commands`: what was asked of hosts, and how each of them went, step by step."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes, listing
 from redflag.cli.api_values import Json
-from redflag.cli.commands_view import detail_text, say_end, state_cell, summary_text, why
+from redflag.cli.commands_view import (
+    asker,
+    cancel_text,
+    conclude,
+    detail_text,
+    nth,
+    say_end,
+    state_cell,
+    summary_text,
+    why,
+)
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Waiting
+from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Since, Until, Waiting
 from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.problems import ConflictError, NothingFoundError, UsageRefusedError
 from redflag.cli.run import Session, run
+from redflag.cli.since import time_text
 from redflag.cli.waiting import follow, outcome
 from redflag.cli.words import WAITS_FOR, ago, counted, dash, exact, spell, style_of, took
 
@@ -45,13 +56,28 @@ def list_commands(
     pending: Annotated[
         bool | None, Parameter(negative="--ended", help="Only those without an end yet, or with one.")
     ] = None,
+    source: Annotated[
+        Literal["manual", "system"] | None, Parameter(help="Asked for by people, or by RedFlag itself.")
+    ] = None,
+    group: Annotated[str | None, Parameter(help="Only of this group's hosts.")] = None,
+    tag: Annotated[str | None, Parameter(help="Only of hosts with this tag: NAME or NAME=VALUE.")] = None,
+    since: Since = None,
+    until: Until = None,
+    op: Annotated[
+        str | None, Parameter(help="Of one operation, for example a job: its correlation id.")
+    ] = None,
     rows: Rows = ROWS,
     common: Common = COMMON,
 ) -> int:
     """List commands, newest first."""
 
     async def work(session: Session) -> ExitCode:
-        query = {"host": host, "kind": kind, "state": state, "pending": pending}
+        now = session.api.now
+        query = {
+            "host": host, "kind": kind, "state": state, "pending": pending, "source": source, "group": group,
+            "tag": tag, "op": op,
+            "since": time_text(since, now, "--since"), "until": time_text(until, now, "--until"),
+        }  # fmt: skip
         page = await listing.fetch(session, "/commands", query, rows)
         now = session.api.now
 
@@ -62,7 +88,7 @@ def list_commands(
                 spell(command["kind"]),
                 state_cell(command),
                 ago(command["requested_at"], now),
-                command["requested_by"],
+                asker(command),
                 took(command["duration_ms"]),
             ]
 
@@ -72,6 +98,43 @@ def list_commands(
         return ExitCode.DONE
 
     return run(common, work)
+
+
+@app.command
+def cancel(command: str, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> int:
+    """Cancel a command that has no end yet.
+
+    One that no host has yet is cancelled at once. A host that has it is asked to stop it; where that is too late,
+    it goes on to its own end, and the cancel says so.
+
+    Parameters
+    ----------
+    command
+        Its id.
+    """
+
+    async def work(session: Session) -> ExitCode:
+        asked = await session.api.post(f"/commands/{command_id(command)}/cancel", None)
+        return await conclude(session, asked, waiting)
+
+    return run(common, work, waiting=waiting)
+
+
+@app.command
+def retry(command: str, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> int:
+    """Ask for an ended command once more: a new command, with all the checks of a first one.
+
+    Parameters
+    ----------
+    command
+        Its id.
+    """
+
+    async def work(session: Session) -> ExitCode:
+        asked = await session.api.post(f"/commands/{command_id(command)}/retry", None)
+        return await conclude(session, asked, waiting)
+
+    return run(common, work, waiting=waiting)
 
 
 @app.command
@@ -152,9 +215,17 @@ def _fields(command: Json) -> list[tuple[str, Cell]]:
         ("Host", f"{command['hostname']} ({command['host_id']})"),
         ("Kind", spell(command["kind"])),
         ("State", state_cell(command)),
-        ("Asked by", f"{command['requested_by']} at {exact(command['requested_at'])}"),
+        ("Asked by", f"{asker(command)} at {exact(command['requested_at'])}"),
         ("Operation", dash(command["op"])),
     ]
+    if command.get("retry_of") is not None:
+        fields.append(("Retry of", f"{command['retry_of']} (the {nth(command['retry_depth'])} retry)"))
+    if command.get("retried_by") is not None:
+        fields.append(("Retried by", command["retried_by"]))
+    if command.get("cancel") is not None:
+        fields.append(("Cancel", cancel_text(command["cancel"])))
+    if command.get("deliveries"):
+        fields.append(("Deliveries", str(command["deliveries"])))
     if not command["ended"]:
         fields.append(("Waits for", WAITS_FOR.get(command["state"], "-")))
         fields.append(("Expires", exact(command["expires_at"])))

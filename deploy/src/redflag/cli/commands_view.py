@@ -84,6 +84,7 @@ def say_end(out: Output, command: Json, *, more: bool = True) -> None:
             out.note(f"More with: redflag commands show {command['id']}")
 
 
+_ORDINALS: Final = {1: "st", 2: "nd", 3: "rd"}
 _FOR_PROGRAMS: Final = frozenset({"letter", "report", "implied", "intent", "nonce"})
 
 
@@ -99,6 +100,23 @@ def _plain(value: object) -> str:
     return spell(value) if isinstance(value, str) else str(value)
 
 
+def asker(command: Json) -> str:
+    """Return who asked for a command."""
+    by = str(command["requested_by"])
+    return f"RedFlag ({by})" if command.get("source") == "system" else by
+
+
+def nth(number: int) -> str:
+    """Return a number as an ordinal: 1st, 2nd, 3rd, 4th; right up to 20."""
+    return f"{number}{_ORDINALS.get(number, 'th')}"
+
+
+def cancel_text(cancel: Json) -> str:
+    """Return how the newest attempt to cancel a command stands."""
+    reason = f": {cancel['reason']}" if cancel.get("reason") else ""
+    return f"{spell(cancel['state'])}{reason} (by {cancel['requested_by']}, command {cancel['command_id']})"
+
+
 def summary_text(command: Json) -> str:
     """Return the server's line about what was done; empty for none."""
     summary = command.get("summary")
@@ -111,7 +129,7 @@ def why(command: Json) -> str:
     if error:
         return f"{error} ({code})" if code else str(error)
     if code:
-        return spell(code)
+        return f"{command['reason']} ({code})" if command.get("reason") else spell(code)
     return spell(result) if result and result != command.get("state") else ""
 
 

@@ -127,6 +127,14 @@ class Rows:
 HostName = Annotated[str, Parameter(help="Its name or id.")]
 """A command's one host."""
 
+Since = Annotated[
+    str | None, Parameter(help="Only from then on: 90m, 24h, 7d ago, or a time such as 2026-05-01T12:00:00Z.")
+]
+"""A list's earliest time; see `redflag.cli.since`."""
+
+Until = Annotated[str | None, Parameter(help="Only before then, written like --since.")]
+"""A list's latest time."""
+
 OnlyHost = Annotated[str | None, Parameter(help="Only of this one: name or id.")]
 """A list's filter by host."""
 

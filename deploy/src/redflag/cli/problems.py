@@ -56,19 +56,21 @@ class ConflictError(CliError):
 
 
 class WaitTimedOutError(CliError):
-    """A command did not come to its end in the time given.
+    """What was waited for did not come to its end in the time given.
 
     Attributes:
-        command_id: the command; it goes on.
+        command_id: the command (or job); it goes on.
         state: where it stands.
     """
 
     exit_code = ExitCode.TIMED_OUT
 
-    def __init__(self, command_id: str, state: str, timeout_s: float) -> None:
+    def __init__(
+        self, command_id: str, state: str, timeout_s: float, *, what: str = "command", show: str | None = None
+    ) -> None:
         super().__init__(
-            f"after {timeout_s:g} s the command is {state}; it goes on",
-            [f"redflag commands show {command_id}"],
+            f"after {timeout_s:g} s the {what} is {state}; it goes on",
+            [show or f"redflag commands show {command_id}"],
         )
         self.command_id = command_id
         self.state = state
