@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from redflag_scanner_agent.packages.apt import AptManager
-from redflag_scanner_agent.packages.apt_install import Services
 from redflag_scanner_agent.packages.base import PackageManager
+from redflag_scanner_agent.packages.services import services_to_restart
 
 
 def available_managers(
-    *, apt_config: Path | None, work_dir: Path, can_install: bool, services: Services | None = None
+    *, apt_config: Path | None, work_dir: Path, can_install: bool
 ) -> dict[str, PackageManager]:
     """The managers whose programs are on this host, by name.
 
@@ -16,8 +16,6 @@ def available_managers(
         apt_config: an APT_CONFIG file that gives apt a private root, or None for the host itself.
         work_dir: where managers keep what they must remember; each gets a directory of its own in it.
         can_install: whether this host's policy allows installing at all.
-        services: looks which services of this machine need a restart after an installation; not used for a
-            private root, whose services are not this machine's.
     """
     managers: dict[str, PackageManager] = {}
     if AptManager.present():
@@ -25,7 +23,7 @@ def available_managers(
             apt_config=apt_config,
             work_dir=work_dir / "apt",
             can_install=can_install,
-            services=services if apt_config is None else None,
+            services=services_to_restart if apt_config is None else None,  # a private root has none
         )
         managers[apt.name] = apt
     return managers
