@@ -73,10 +73,20 @@ class Event(BaseModel):
         )
 
 
+class InfoBuild(BaseModel):
+    """Where the running code comes from."""
+
+    commit: str
+    source: str = Field(
+        description="`package`: written into it when it was made; `checkout`: what is checked out"
+    )
+
+
 class Info(BaseModel):
     """What answers here."""
 
     name: str
     version: str
+    build: InfoBuild | None = Field(description="Null when it cannot be told")
     api: str
     time: datetime = Field(description="The server's clock")

@@ -33,6 +33,7 @@ class ProblemCode(StrEnum):
     COMMAND_NOT_FOUND = "command_not_found"
     JOB_NOT_FOUND = "job_not_found"
     GROUP_NOT_FOUND = "group_not_found"
+    NO_FIGURES = "no_figures"
     SETTING_NOT_FOUND = "setting_not_found"
     SUBSYSTEM_NOT_FOUND = "subsystem_not_found"
     PLAN_NOT_FOUND = "plan_not_found"
@@ -111,6 +112,7 @@ KINDS: Final[Mapping[ProblemCode, Kind]] = {
     ProblemCode.JOB_ENDED: Kind(409, "The job came to its end already"),
     ProblemCode.NO_HOSTS: Kind(409, "The selection holds no host"),
     ProblemCode.TOO_MANY_HOSTS: Kind(422, "Too many hosts at once"),
+    ProblemCode.NO_FIGURES: Kind(404, "The host never told these figures"),
     ProblemCode.GROUP_NOT_FOUND: Kind(404, "No such group"),
     ProblemCode.SETTING_NOT_FOUND: Kind(404, "No such setting"),
     ProblemCode.SUBSYSTEM_NOT_FOUND: Kind(404, "The host has no such subsystem"),

@@ -14,8 +14,10 @@ _GROUPS = {
     "jobs": "The same for many hosts at once.",
     "subsystems": "What of a host is looked at, and how often.",
     "settings": "Limits, timeouts, retention.",
+    "groups": "Hosts put together by hand.",
     "tokens": "Tokens that let hosts in.",
     "events": "Refusals, failures, things to look at.",
+    "export": "Everything that matches, as CSV or JSON.",
     "broker": "The message broker.",
 }
 _SINGLE = {
@@ -34,6 +36,9 @@ def register(app: App) -> None:
         app.command(f"redflag.cli.{name}:app", name=name, help=text)
     for name, text in _SINGLE.items():
         app.command(f"redflag.cli.{name}:{name}", name=name, help=text, help_epilogue=exit_codes.HELP)
+    app.command(
+        "redflag.cli.info:version", name="version", help="Show versions and builds, here and at the server."
+    )
 
 
 def names_no_command(arguments: list[str]) -> bool:

@@ -11,7 +11,8 @@ import json
 import os
 import ssl
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -119,6 +120,31 @@ class Api:
             if cursor is None or len(whole["items"]) >= limit or not page["items"]:
                 return whole
 
+    async def export(self, path: str, query: Mapping[str, object], take: Callable[[bytes], object]) -> None:
+        """Hand an export on as it comes; it is whole when this returns.
+
+        Args:
+            path: below the API's prefix.
+            query: parameters; those that are None are left out.
+            take: gets each piece.
+
+        Raises:
+            CliError: it failed, in the middle perhaps.
+        """
+        url = URL(f"{self.server.api_url}{PREFIX}{path}", encoded=True).with_query(query_texts(query))
+        silence = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=DEADLINE_S)
+        async with (
+            self._in_words(DEADLINE_S),
+            self._session.get(url, allow_redirects=False, timeout=silence) as answer,
+        ):
+            if answer.status == 200:  # noqa: PLR2004 - HTTP's number reads best as itself
+                async for part in answer.content.iter_any():
+                    take(part)
+                return
+            data = await self._whole(answer)
+        self._judge(answer.status, data, host_named(path, query))
+        raise self._unreachable(f"does not answer as RedFlag's API does (status {answer.status})")
+
     async def _ask(
         self,
         method: str,
@@ -130,19 +156,31 @@ class Api:
         wait_s: float = 0,
     ) -> Json:
         url = URL(f"{self.server.api_url}{PREFIX}{path}", encoded=True).with_query(query_texts(query or {}))
+        deadline_s = DEADLINE_S + wait_s
+        async with (
+            self._in_words(deadline_s),
+            asyncio.timeout(deadline_s),
+            self._session.request(method, url, json=body, headers=headers, allow_redirects=False) as answer,
+        ):
+            data = await self._whole(answer)
+            self._note_time(answer.headers.get("Date"))
+        return self._judge(answer.status, data, host_named(path, {**(query or {}), **(body or {})}))
+
+    async def _whole(self, answer: aiohttp.ClientResponse) -> bytearray:
+        data = bytearray()
+        async for part in answer.content.iter_any():
+            data += part
+            if len(data) > ANSWER_MAX_BYTES:
+                raise self._unreachable(f"answers with more than {ANSWER_MAX_BYTES} bytes")
+        return data
+
+    @asynccontextmanager
+    async def _in_words(self, deadline_s: float) -> AsyncIterator[None]:
+        """Turn whatever goes wrong with a connection into an error for people."""
         try:
-            async with asyncio.timeout(DEADLINE_S + wait_s):
-                async with self._session.request(
-                    method, url, json=body, headers=headers, allow_redirects=False
-                ) as answer:
-                    data = bytearray()
-                    async for part in answer.content.iter_any():
-                        data += part
-                        if len(data) > ANSWER_MAX_BYTES:
-                            raise self._unreachable(f"answers with more than {ANSWER_MAX_BYTES} bytes")
-                    self._note_time(answer.headers.get("Date"))
+            yield
         except TimeoutError:
-            raise self._unreachable(f"does not answer within {DEADLINE_S + wait_s:g} s") from None
+            raise self._unreachable(f"does not answer within {deadline_s:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
             raise self._unreachable(
                 f"shows a certificate that is not trusted: {error.certificate_error}"
@@ -153,7 +191,6 @@ class Api:
             raise _BrokenError(*self._words(f"broke the connection: {_reason(error)}")) from None
         except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
             raise self._unreachable(f"cannot be spoken to: {_reason(error)}") from None
-        return self._judge(answer.status, data, host_named(path, {**(query or {}), **(body or {})}))
 
     def _judge(self, status: int, data: bytearray, host: str | None) -> Json:
         try:

@@ -7,10 +7,12 @@ from cyclopts import App, Parameter
 from redflag.cli import exit_codes, listing
 from redflag.cli.api_values import Json, segment
 from redflag.cli.exit_codes import ExitCode
+from redflag.cli.host_figures import system_fields
 from redflag.cli.options import COMMON, ROWS, Common, Rows
 from redflag.cli.output import Cell, Column, Styled
+from redflag.cli.problems import ApiProblemError
 from redflag.cli.run import Session, run
-from redflag.cli.words import ago, counted, dash, duration, exact, pairs, spell, style_of
+from redflag.cli.words import ago, counted, dash, duration, exact, pairs, parse_time, spell, style_of
 
 app = App(name="hosts", help="Hosts and their state.", help_epilogue=exit_codes.HELP)
 
@@ -22,6 +24,7 @@ _COLUMNS = (
     Column("Security", right=True),
     Column("Reboot"),
     Column("Seen", whole=True),
+    Column("Agent", spare=True),
     Column("Id", whole=True, spare=True),
 )
 
@@ -31,13 +34,22 @@ def list_hosts(
     *,
     q: Annotated[str | None, Parameter(help="Text in the name or operating system.")] = None,
     state: Annotated[str | None, Parameter(help="active, pending, revoked or quarantined.")] = None,
+    group: Annotated[str | None, Parameter(help="Members of this group: name or id.")] = None,
+    tag: Annotated[str | None, Parameter(help="With this tag: NAME or NAME=VALUE.")] = None,
+    under: Annotated[str | None, Parameter(help="This host and everything that runs on it.")] = None,
+    os: Annotated[str | None, Parameter(help="Text in the operating system.")] = None,
+    version_below: Annotated[str | None, Parameter(help="Agents older than this version.")] = None,
     rows: Rows = ROWS,
     common: Common = COMMON,
 ) -> int:
     """List hosts by name."""
 
     async def work(session: Session) -> ExitCode:
-        page = await listing.fetch(session, "/hosts", {"q": q, "state": state}, rows)
+        query = {
+            "q": q, "state": state, "group": group, "tag": tag, "under": under, "os": os,
+            "version_below": version_below,
+        }  # fmt: skip
+        page = await listing.fetch(session, "/hosts", query, rows)
         now = session.api.now
 
         def row(host: Json) -> list[Cell]:
@@ -50,10 +62,11 @@ def list_hosts(
                 Styled(str(updates["security"]), "red" if updates["security"] else ""),
                 Styled("needed", "yellow") if host["reboot_required"] else "no",
                 ago(host["last_seen_at"], now),
+                _agent(host),
                 host["id"],
             ]
 
-        filtered = q is not None or state is not None
+        filtered = any(value is not None for value in query.values())
         empty = "No host matches." if filtered else "No hosts yet. Let one in with: redflag tokens create"
         listing.show(session, page, _COLUMNS, row, empty=empty, footer=counted(page["total"], "host"))
         return ExitCode.DONE
@@ -76,10 +89,43 @@ def show(host: str, /, *, common: Common = COMMON) -> int:
         if session.out.as_json:
             session.out.json(found)
             return ExitCode.DONE
-        session.out.fields(_fields(session, found))
+        fields = _fields(session, found)
+        try:
+            doing = await session.api.get(f"/hosts/{segment(found['id'])}/system")
+        except ApiProblemError as error:
+            if error.code != "no_figures":
+                raise
+        else:
+            fields += [(name, cell) for name, cell in system_fields(session, doing) if name in _ESSENTIAL]
+        session.out.fields(fields)
         return ExitCode.DONE
 
     return run(common, work)
+
+
+_ESSENTIAL = ("Up", "Load", "Memory", "Services to restart")
+
+for _module, _commands in (
+    (
+        "host_changes",
+        {
+            "tag": "Set tags of a host.",
+            "untag": "Remove tags of a host.",
+            "parent": "Say on which host a host runs.",
+            "tree": "Show which host runs on which.",
+        },
+    ),
+    (
+        "host_figures",
+        {
+            "system": "Show how a host is doing: load, memory, processes, kernel, restarts.",
+            "storage": "Show a host's volumes and disks.",
+            "metrics": "Show how a host was doing over time.",
+        },
+    ),
+):
+    for _name, _text in _commands.items():
+        app.command(f"redflag.cli.{_module}:{_name}", name=_name, help=_text)
 
 
 def _fields(session: Session, host: Json) -> list[tuple[str, Cell]]:
@@ -92,7 +138,7 @@ def _fields(session: Session, host: Json) -> list[tuple[str, Cell]]:
         ("State", Styled(spell(host["state"]), style_of(host["state"]))),
         ("OS", f"{dash(host['os_name'])} {host['os_version'] or ''}".strip()),
         ("Kernel", f"{dash(host['kernel'])} ({dash(host['arch'])})"),
-        ("Agent", dash(host["agent_version"])),
+        ("Agent", _agent(host)),
         (
             "Updates",
             f"{updates['available']} ({updates['security']} security, {updates['approved']} approved)",
@@ -100,11 +146,30 @@ def _fields(session: Session, host: Json) -> list[tuple[str, Cell]]:
         ("Last scan", f"{ago(host['inventory_at'], now)}{lists}"),
         ("Reboot", Styled("needed", "yellow") if host["reboot_required"] else "not needed"),
         ("Commands", f"{host['pending_commands']} without an end yet"),
+        ("Polls", _polls(host, session)),
         ("Last seen", f"{ago(host['last_seen_at'], now)} ({exact(host['last_seen_at'])})"),
         ("Joined", exact(host["created_at"])),
         ("Tags", pairs(host["tags"])),
+        ("Groups", dash(", ".join(group["name"] for group in host["groups"]))),
+        ("Runs on", dash(host["parent"])),
     ]
     return fields + [_capability(one) for one in host["capabilities"] if isinstance(one, dict)]
+
+
+def _polls(host: Json, session: Session) -> Cell:
+    until = parse_time(host["fast_until"])
+    if host["fast_until_stopped"]:
+        return Styled("fast, until stopped", "bright_blue")
+    if until is not None and until > session.api.now:
+        return Styled(f"fast, until {exact(host['fast_until'])}", "bright_blue")
+    return "in the usual way"
+
+
+def _agent(host: Json) -> Cell:
+    said = dash(host["agent_version"])
+    if host["below_minimum"]:
+        return Styled(f"{said}, below the minimum", "red")
+    return Styled(f"{said}, update available", "yellow") if host["update_available"] else said
 
 
 def _capability(one: Json) -> tuple[str, Cell]:

@@ -27,6 +27,7 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    CSV = "csv"
 
 
 def parse_duration(text: str, option: str) -> int:
@@ -52,7 +53,7 @@ class Common:
         api_url: address of the API; plain http only to this machine.
         api_key_file: file with the API key.
         ca: file of the authority that vouches for the API's certificate.
-        format: table for people; json for scripts.
+        format: table for people; json for scripts; csv for spreadsheets.
     """
 
     data: Annotated[
@@ -67,7 +68,9 @@ class Common:
         Path | None,
         Parameter(help="File with the API key, also REDFLAG_API_KEY_FILE; or the key in REDFLAG_API_KEY."),
     ] = None
-    format: Annotated[Format, Parameter(help="table for people, json for scripts.")] = Format.TABLE
+    format: Annotated[Format, Parameter(help="table for people, json for scripts, csv for spreadsheets.")] = (
+        Format.TABLE
+    )
     ca: Annotated[
         Path | None,
         Parameter(help="File with the authority of the API's certificate (PEM), also REDFLAG_API_CA."),

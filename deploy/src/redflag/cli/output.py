@@ -1,8 +1,8 @@
 """What the person or script gets to see: answers on standard output, everything else on standard error.
 
 Guarantees: every text goes through `terminal_text` and none is read as markup; with `json` standard output holds
-one JSON document in ASCII and nothing else; without a terminal there is no colour, nothing is cut and nothing
-is wrapped.
+one JSON document in ASCII and nothing else, with `csv` cells that no spreadsheet runs; without a terminal there is
+no colour, nothing is cut and nothing is wrapped.
 """
 
 import json
@@ -18,6 +18,7 @@ from rich.text import Text
 from redflag.cli.options import Format
 from redflag.cli.problems import CliError
 from redflag.cli.terminal_text import one_line, safe
+from redflag_ops import csv_cells
 
 UNLIMITED: Final = 1_000_000  # columns: wider than any table, so that none is cut
 GAP: Final = 2  # between two columns
@@ -58,7 +59,7 @@ class Output:
     Args:
         stdout: for answers.
         stderr: for progress, remarks and errors.
-        form: table or json.
+        form: table, json or csv.
     """
 
     def __init__(self, stdout: TextIO, stderr: TextIO, form: Format) -> None:
@@ -110,7 +111,10 @@ class Output:
     def table(
         self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, to_stderr: bool = False
     ) -> None:
-        """Print a table."""
+        """Print a table; as CSV every column is there, and no cell is a formula to a spreadsheet."""
+        if self.form is Format.CSV and not to_stderr:
+            self._csv([[column.title for column in columns], *rows])
+            return
         stream = self.stderr if to_stderr else self.stdout
         terminal = stream.isatty()
         console = self._console(stream)
@@ -146,10 +150,17 @@ class Output:
 
     def fields(self, rows: Sequence[tuple[str, Cell]]) -> None:
         """Print names and values, one a line."""
+        if self.form is Format.CSV:
+            self._csv([["Name", "Value"], *rows])
+            return
         width = max((len(one_line(name)) for name, _ in rows), default=0)
         console = self._console(self.stdout)
         for name, cell in rows:
             console.print(Text(f"{one_line(name):<{width}}  ").append_text(_text(cell)), soft_wrap=True)
+
+    def _csv(self, rows: Sequence[Sequence[Cell]]) -> None:
+        for one in rows:
+            self.stdout.write(csv_cells.row(cell.text if isinstance(cell, Styled) else cell for cell in one))
 
     def _console(self, stream: TextIO) -> Console:
         terminal = stream.isatty()

@@ -123,6 +123,8 @@ def exit_code_of(status: int) -> ExitCode:
 _HINTS: Final[Mapping[str, str]] = {
     "unauthenticated": "give a valid key with --api-key-file, REDFLAG_API_KEY_FILE or REDFLAG_API_KEY",
     "host_not_found": "redflag hosts list",
+    "group_not_found": "redflag groups list",
+    "no_figures": "redflag scan HOST --wait",
     "command_not_found": "redflag commands list",
     "plan_not_found": "redflag updates plan HOST --wait",
     "plan_outdated": "redflag updates plan HOST --wait",

@@ -49,6 +49,11 @@ class StandIn:
     def problem(self, where: str, status: int, code: str, detail: str = "it is so", **extra: Any) -> None:
         self.answer(where, {"status": status, "code": code, "detail": detail, **extra}, status)
 
+    def host(self, name: str, **columns: Any) -> None:
+        """Queue a host that never told how it is doing."""
+        self.answer(f"GET /hosts/{name}", a_host(**columns))
+        self.problem(f"GET /hosts/{HOST_ID}/system", 404, "no_figures")
+
     def page(self, where: str, *items: Any, **more: Any) -> None:
         self.answer(where, {"items": list(items), "next": None, "total": len(items), **more})
 
@@ -106,10 +111,12 @@ def a_host(**columns: Any) -> dict[str, Any]:
     return {
         "id": HOST_ID, "hostname": "web-04", "state": "active", "os_name": "Debian GNU/Linux",
         "os_version": "12", "arch": "amd64", "kernel": "6.1", "agent_version": "0.1.0",
+        "update_available": False, "below_minimum": False, "groups": [], "parent_id": None, "parent": None,
         "capabilities": [{"manager": "apt", "can_install": False, "reason": "not root"}],
         "tags": {"env": "test"}, "reboot_required": True, "created_at": AT, "last_seen_at": AT,
         "inventory_at": AT, "inventory_source_age_s": 7200,
-        "updates": {"available": 3, "security": 1, "approved": 0}, "pending_commands": 0, **columns,
+        "updates": {"available": 3, "security": 1, "approved": 0}, "pending_commands": 0, "fast_until": None,
+        "fast_until_stopped": False, **columns,
     }  # fmt: skip
 
 
