@@ -23,6 +23,7 @@ from redflag_dispatcher.ends import Ends
 from redflag_dispatcher.enrolment import Enrolments
 from redflag_dispatcher.host_effects import FigureUpkeep
 from redflag_dispatcher.ingest import Ingest
+from redflag_dispatcher.jobs import JobWork, WaitingCounts
 from redflag_dispatcher.keys import KeyRing
 from redflag_dispatcher.live_settings import LiveSettings
 from redflag_dispatcher.metrics import Metrics
@@ -36,14 +37,17 @@ from redflag_dispatcher.seen import Deliveries, Presence
 from redflag_dispatcher.settings import Settings
 from redflag_dispatcher.signer import Signer
 from redflag_dispatcher.streams import Streams
+from redflag_dispatcher.tally_upkeep import TallyUpkeep
 from redflag_dispatcher.wakes import Wakes
 from redflag_wire.clock import Clock
 
 POLL_S = 5.0  # the signer looks by itself this often; notices only make it faster
+JOBS_S = 2.0  # items may become due by time, and jobs end with their commands
 RELAY_IDLE_S = 0.5  # the same for the relay, whose rows may become due by time
 PRESENCE_S = 5.0
 MANIFEST_S = 30.0
 LAG_S = 5.0
+TALLIES_S = 5.0
 SCHEDULE_S = 1.0  # the scheduler makes at most one batch in this time
 FIGURES_S = 3_600.0  # between looks at which weeks of figures are due
 
@@ -133,15 +137,20 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
     )
     ingest = Ingest(maker, nc, reports, fleet=fleet, clock=clock, new_id=new, metrics=metrics)
     deliveries = Deliveries(maker, delivered, clock=clock, metrics=metrics)
+    jobs = JobWork(maker, clock=clock, metrics=metrics, made=wakes.signer.set)
+    waiting = WaitingCounts(maker, metrics=metrics)
     ends = Ends(maker, streams, live, clock=clock, new_id=new, metrics=metrics)
     manifests = ManifestAnnouncer(maker, nc, ring, clock=clock)
     beacons = BeaconAnnouncer(nc, ring, ground.live, fleet=fleet, clock=clock)
     figures = FigureUpkeep(maker, ground.live, clock=clock)
+    tallies = TallyUpkeep(maker, clock=clock, new_id=new)
     lag = OutboxLag(maker, clock=clock, metrics=metrics)
     scheduler = Scheduler(maker, live, clock=clock, new_id=new, metrics=metrics)
     schedule_lag = ScheduleLag(maker, clock=clock, metrics=metrics)
     loops = (
         Loop("signer", signer.step, wakes.signer, POLL_S),
+        Loop("jobs", jobs.step, wakes.jobs, JOBS_S),
+        Loop("waiting", waiting.step, wakes.timed, LAG_S),
         Loop("relay", relay.step, wakes.relay, RELAY_IDLE_S),
         Loop("ingest", ingest.step, wakes.timed, 0.1),
         Loop("delivered", deliveries.step, wakes.timed, 0.1),
@@ -151,6 +160,7 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
         Loop("beacon", beacons.step, wakes.beacon, settings.dispatcher_beacon_s),
         Loop("presence", presence.step, wakes.presence, PRESENCE_S),
         Loop("figures", figures.step, wakes.timed, FIGURES_S),
+        Loop("tallies", tallies.step, wakes.timed, TALLIES_S),
         Loop("lag", lag.step, wakes.timed, LAG_S),
         Loop("schedule", scheduler.step, wakes.timed, SCHEDULE_S),
         Loop("schedule-lag", schedule_lag.step, wakes.timed, LAG_S),

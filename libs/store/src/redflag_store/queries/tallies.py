@@ -8,11 +8,13 @@ in one snapshot and appends the difference: there should never be one, and what 
 from collections.abc import Collection
 from typing import Any, Final
 
+from asyncpg import SerializationError
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from redflag_store.engine import driver_connection
+from redflag_store.errors import StoreError
 from redflag_store.tables import Tally
 
 FOLD_LOCK: Final = 1380339030  # advisory: one pass at a time
@@ -107,21 +109,29 @@ async def fold(session: AsyncSession, *, entries: int) -> bool:
     return True
 
 
-async def recount(connection: AsyncConnection) -> int:
+class RecountDisturbedError(StoreError):
+    """A host's counters changed during a recount: nothing was written."""
+
+
+async def recount(session: AsyncSession, *, timeout_s: int = 300) -> int:
     """Compare every counter with a real count and repair what differs; returns how many did.
 
-    It reads all of the large tables, so it is for a quiet hour. It runs in one snapshot of its own and commits; the
-    database refuses it (to be tried again) when a host's counters changed meanwhile.
+    It reads all of the large tables, so it is for once a day. It runs in one snapshot, so the session must be fresh;
+    the caller commits.
+
+    Raises:
+        RecountDisturbedError: try again another time.
     """
-    repeatable = await connection.execution_options(isolation_level="REPEATABLE READ")
-    raw = (await repeatable.get_raw_connection()).driver_connection
-    if raw is None:
-        raise RuntimeError("the connection is closed")
+    await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    connection = await driver_connection(session)
+    if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", FOLD_LOCK):
+        return 0
+    await connection.execute(f"SET LOCAL statement_timeout = '{int(timeout_s)}s'")
     found = 0
-    async with repeatable.begin():
-        if not await raw.fetchval("SELECT pg_try_advisory_xact_lock($1)", FOLD_LOCK):
-            return 0
-        for statement in (_RECOUNT_UPDATES, _RECOUNT_HOSTS, _RECOUNT_ROWS):
-            tag = await raw.execute(statement)
-            found += int(tag.rsplit(" ", 1)[1])
+    for statement in (_RECOUNT_UPDATES, _RECOUNT_HOSTS, _RECOUNT_ROWS):
+        try:
+            tag = await connection.execute(statement, timeout=timeout_s)
+        except SerializationError:
+            raise RecountDisturbedError("a host's counters changed during the recount") from None
+        found += int(tag.rsplit(" ", 1)[1])
     return found
