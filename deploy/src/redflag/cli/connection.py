@@ -182,8 +182,9 @@ class Api:
         except TimeoutError:
             raise self._unreachable(f"does not answer within {deadline_s:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
-            raise self._unreachable(
-                f"shows a certificate that is not trusted: {error.certificate_error}"
+            message, hints = self._words(f"shows a certificate that is not trusted: {_why(error)}")
+            raise ServerUnreachableError(
+                message, ["name the authority that signed it with --ca FILE", *hints]
             ) from None
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(f"cannot be reached: {_reason(error)}") from None
@@ -219,6 +220,11 @@ class Api:
         return ServerUnreachableError(*self._words(what))
 
 
+def _why(error: aiohttp.ClientConnectorCertificateError) -> str:
+    cause = error.certificate_error
+    return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else str(cause)
+
+
 def _trust(ca: Path | None) -> ssl.SSLContext | bool:
     """Return what verifies the server; there is nothing that turns the verification off.
 
@@ -231,10 +237,10 @@ def _trust(ca: Path | None) -> ssl.SSLContext | bool:
         with ca.open("rb") as file:
             text = file.read(CA_MAX_BYTES).decode("ascii", "replace")
         context = ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError):
+        raise UsageRefusedError(f"--ca: {ca} holds no certificate in PEM form") from None
     except OSError as error:
         raise UsageRefusedError(f"--ca: cannot read {ca}: {os.strerror(error.errno or 0)}") from None
-    except ValueError:
-        raise UsageRefusedError(f"--ca: {ca} holds no certificate in PEM form") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
