@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from redflag_scanner_agent import facts
+from redflag_scanner_agent import facts, fast_mode, looks
 from redflag_scanner_agent.contact import contact_lines, read_contact
 from redflag_scanner_agent.durable import DurableDirectory
 from redflag_scanner_agent.errors import AgentError, StateNotPermittedError
@@ -19,7 +19,9 @@ from redflag_scanner_agent.packages.errors import PackageManagerError
 from redflag_scanner_agent.packages.registry import available_managers
 from redflag_scanner_agent.settings import AgentSettings
 from redflag_wire.report_bodies import Inventory
+from redflag_wire.timestamps import format_timestamp
 
+_LOOKS_MAX = 64  # shown
 _COLUMNS = ("manager", "package", "arch", "installed", "candidate", "state", "security")
 
 
@@ -129,6 +131,11 @@ def _journal(path: Path) -> dict[str, Any]:
             last = db.execute(
                 "SELECT cmd, kind, state, result FROM command ORDER BY seq DESC LIMIT 1"
             ).fetchone()
+            fast = db.execute("SELECT value FROM meta WHERE key = ?", (fast_mode.KEY,)).fetchone()
+            seen = db.execute(
+                "SELECT key, value FROM meta WHERE key LIKE ? ORDER BY key LIMIT ?",
+                (looks.PREFIX + "%", _LOOKS_MAX),
+            ).fetchall()
         finally:
             db.close()
     except sqlite3.Error as error:
@@ -138,7 +145,15 @@ def _journal(path: Path) -> dict[str, Any]:
         "unconfirmed_reports": reports,
         "open_commands": waiting,
         "last_command": None if last is None else dict(zip(names, last, strict=True)),
+        "fast_mode": _fast(fast_mode.parse(None if fast is None else fast[0])),
+        "last_looks": {key.removeprefix(looks.PREFIX): looks.parse(value) for key, value in seen},
     }
+
+
+def _fast(state: fast_mode.FastState) -> dict[str, Any]:
+    """Say what was asked for last; whether it has ended is the helper's to know, by trusted time."""
+    until = None if state.until is None else format_timestamp(state.until)
+    return {"asked": state.forever or until is not None, "until": until}
 
 
 def status_text(found: dict[str, Any]) -> str:
@@ -159,4 +174,11 @@ def status_text(found: dict[str, Any]) -> str:
     last = found["last_command"]
     if last is not None:
         lines.append(f"last command      {last['kind']} {last['result'] or last['state']} ({last['cmd']})")
+    fast = found["fast_mode"]
+    if fast is not None:
+        until = "until stopped" if fast["until"] is None else f"until {fast['until']}"
+        lines.append(f"fast mode         {until if fast['asked'] else 'off'}")
+    for subsystem, look in (found["last_looks"] or {}).items():
+        outcome = "" if look["code"] is None else f", failed: {look['code']}"
+        lines.append(f"last look         {subsystem} {look['at'] or 'at an unknown time'}{outcome}")
     return "\n".join(lines)

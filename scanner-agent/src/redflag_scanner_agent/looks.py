@@ -30,3 +30,12 @@ class Looks:
         for subsystem, code in looked.items():
             found = {"at": None if at is None else format_timestamp(at), "code": code}
             self._file.put(PREFIX + subsystem, json.dumps(found).encode())
+
+
+def parse(data: bytes) -> dict[str, str | None]:
+    """Return a stored look as `at` and `code`; both None for what cannot be read."""
+    try:
+        found = json.loads(data)
+        return {name: None if found[name] is None else str(found[name]) for name in ("at", "code")}
+    except (ValueError, KeyError, TypeError):
+        return {"at": None, "code": None}

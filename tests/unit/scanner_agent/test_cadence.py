@@ -1,3 +1,7 @@
+import random
+from collections import Counter
+from itertools import pairwise
+
 import pytest
 
 from redflag_scanner_agent import cadence
@@ -66,3 +70,66 @@ def test_own_jitter_stays_within_its_bounds() -> None:
     drawn = [cadence.normal_delay(100, cadence.system_uniform) for _ in range(200)]
     assert all(100 <= one <= 150 for one in drawn)
     assert len(set(drawn)) > 100
+
+
+AGENTS = 1_000
+
+
+def polls_of_a_fleet(seed: int, hours: int = 2) -> list[list[float]]:
+    """The moments at which agents poll that one script installed in one second, of each agent its own list."""
+    source = random.Random(seed)  # noqa: S311 - the same numbers every time
+    fleet = []
+    for _ in range(AGENTS):
+        now, moments = 0.0, [0.0]
+        while now < hours * 3600:
+            now += cadence.normal_delay(None, source.uniform)
+            moments.append(now)
+        fleet.append(moments)
+    return fleet
+
+
+def share_in_busiest_second(moments: list[float]) -> float:
+    counted = Counter(int(one) for one in moments)
+    return max(counted.values()) / AGENTS
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_thousand_agents_installed_by_one_script_do_not_poll_as_one(seed: int) -> None:
+    fleet = polls_of_a_fleet(seed)
+    assert share_in_busiest_second([moments[0] for moments in fleet]) == 1.0
+    # From their first interval on they lie over 150 s: about 7 in each second, by chance up to three times that.
+    assert share_in_busiest_second([moments[1] for moments in fleet]) < 0.025
+    last_hour = [one for moments in fleet for one in moments if 3600 <= one < 7200]
+    busiest, expected = Counter(int(one) for one in last_hour), len(last_hour) / 3600
+    assert max(busiest.values()) < expected * 6
+    gaps = [second - first for moments in fleet for first, second in pairwise(moments)]
+    assert all(300 <= gap <= 450 for gap in gaps)
+    assert (
+        370 < sum(gaps) / len(gaps) < 380
+    )  # an interval and a quarter: nobody polls more than was asked for
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_server_that_comes_back_is_not_met_by_everybody_at_once(seed: int) -> None:
+    source = random.Random(seed)  # noqa: S311 - the same numbers every time
+    outage = 3600.0
+    first_seen = []
+    for _ in range(AGENTS):
+        now, failures = 0.0, 0
+        while now < outage:
+            failures += 1
+            now += cadence.failure_delay(failures, None, source.uniform)
+        first_seen.append(now - outage)
+    assert max(first_seen) <= cadence.BACKOFF_MOST_S
+    assert share_in_busiest_second(first_seen) < 0.03
+    thirds = [sum(1 for one in first_seen if low <= one < low + 100) for low in (0, 100, 200)]
+    assert thirds[0] < AGENTS * 0.65  # full jitter: those that wait longest come latest, nobody is bunched
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_fleet_that_is_told_to_wait_comes_back_after_the_wait_and_spread(seed: int) -> None:
+    source = random.Random(seed)  # noqa: S311 - the same numbers every time
+    waits = [cadence.failure_delay(6, 120.0, source.uniform) for _ in range(AGENTS)]
+    assert min(waits) >= 120
+    assert max(waits) <= 120 + 32
+    assert share_in_busiest_second(waits) < 0.07

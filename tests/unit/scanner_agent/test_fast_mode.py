@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 
 from redflag_scanner_agent.fast_mode import KEY, FastState, parse
+from redflag_scanner_agent.local_view import _journal, status_text
+from redflag_scanner_agent.packages.errors import PackageManagerError
 from redflag_wire.report import CommandState, Outcome
 from tests.unit.scanner_agent.host import Host
 from tests.unit.scanner_agent.test_helper_steps import CrashError, crash_at, restarted, words
@@ -87,3 +89,21 @@ async def test_crash_leaves_all_of_it_or_nothing(host: Host, point: str) -> None
 def test_state_that_cannot_be_read_is_off(data: bytes) -> None:
     assert parse(data) == FastState()
     assert KEY
+
+
+async def test_status_shows_fast_mode_and_the_last_looks(host: Host) -> None:
+    path = host.directory / "host.db"
+    assert _journal(path)["fast_mode"] == {"asked": False, "until": None}
+    await ask(host, "enable_heartbeat", duration_s=600)
+    host.manager.fail_with = PackageManagerError("held", code="lock_held")
+    await host.give(host.command())
+    await host.work()
+    found = {"version": "1", "enrolled": True, "agent": None, "server": None, "fleet": None, **_journal(path)}
+    text = status_text(found)
+    assert "fast mode         until 2026-11-21T12:10:00.000Z" in text
+    assert "last look         fake 2026-11-21T12:00:00.000Z, failed: lock_held" in text
+    assert "last look         system 2026-11-21T12:00:00.000Z\n" in text
+    await ask(host, "enable_heartbeat", duration_s=None)
+    assert "fast mode         until stopped" in status_text({**found, **_journal(path)})
+    await ask(host, "disable_heartbeat")
+    assert "fast mode         off" in status_text({**found, **_journal(path)})
