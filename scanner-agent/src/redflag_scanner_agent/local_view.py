@@ -104,6 +104,8 @@ def status(settings: AgentSettings) -> dict[str, Any]:
         "unconfirmed_reports": None,
         "open_commands": None,
         "last_command": None,
+        "fast_mode": None,
+        "last_looks": None,
         "contact": None,
     }
     try:

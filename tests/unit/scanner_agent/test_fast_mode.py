@@ -98,7 +98,8 @@ async def test_status_shows_fast_mode_and_the_last_looks(host: Host) -> None:
     host.manager.fail_with = PackageManagerError("held", code="lock_held")
     await host.give(host.command())
     await host.work()
-    found = {"version": "1", "enrolled": True, "agent": None, "server": None, "fleet": None, **_journal(path)}
+    names = ("agent", "server", "fleet", "contact")
+    found = {"version": "1", "state_dir": "", "enrolled": True, **dict.fromkeys(names), **_journal(path)}
     text = status_text(found)
     assert "fast mode         until 2026-11-21T12:10:00.000Z" in text
     assert "last look         fake 2026-11-21T12:00:00.000Z, failed: lock_held" in text
