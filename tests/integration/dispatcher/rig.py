@@ -225,7 +225,7 @@ class Rig:
 
     # Parts under test
 
-    def signer(self) -> Signer:
+    def signer(self, **changes: Any) -> Signer:
         return Signer(
             self.maker,
             self.ring,
@@ -235,6 +235,7 @@ class Rig:
             new_id=self.new_id,
             metrics=self.metrics,
             signed=lambda: None,
+            **changes,
         )
 
     async def relay(self, **changes: Any) -> Relay:
