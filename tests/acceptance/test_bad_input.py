@@ -44,6 +44,7 @@ def installation() -> Iterator[Installation]:
         running = Installation(directory, options=("--no-agent",))
         try:
             running.start()
+            running.scan_only_when_asked()
             yield running
             running.stop()
         finally:

@@ -135,6 +135,7 @@ async def test_no_command_is_lost_or_done_twice_through_a_restart_of_each_progra
     installation: Installation, session: aiohttp.ClientSession
 ) -> None:
     installation.start()
+    installation.scan_only_when_asked()
     token = EnrolmentToken.parse(installation.json("tokens", "create", "--seats", str(AGENTS))["token"])
     clock, chance = SystemClock(), random.Random(20261121)  # noqa: S311 - a seed, so that a failing run can be had again
     agents = [SteadyAgent(session, installation.ready["gateway_url"], clock, n) for n in range(AGENTS)]

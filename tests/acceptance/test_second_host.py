@@ -119,6 +119,7 @@ def test_a_second_host_joins_over_tls_and_meets_new_and_foreign_certificates(pla
     host = SecondHost(place / "second")
     try:
         installation.start()
+        installation.scan_only_when_asked()
         joins(installation, host, ours)
 
         # A new certificate of the same authority: no restart of RedFlag, nothing to do on the host.

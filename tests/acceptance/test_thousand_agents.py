@@ -115,6 +115,7 @@ async def test_idle_agents_cost_nothing_and_each_command_arrives_once(
     installation: Installation, session: aiohttp.ClientSession
 ) -> None:
     installation.start()
+    installation.scan_only_when_asked()
     agents = await enrol_all(installation, session)
     assert len({agent.agent_id for agent in agents}) == AGENTS
     await in_groups(agents, lambda agent: agent.poll())

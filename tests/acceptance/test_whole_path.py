@@ -79,6 +79,8 @@ def test_an_update_goes_the_whole_way(bed_and_installation: tuple[AptBed, Instal
     assert "alpha" in history
     assert "2.0" in history
 
+    looked_at_without_being_asked(installation)
+
     (command,) = installation.json("commands", "list", "--kind", "install_updates")["items"]
     shown = installation.json("commands", "show", command["id"])
     states = [event["to_state"] for event in shown["events"]]
@@ -86,6 +88,30 @@ def test_an_update_goes_the_whole_way(bed_and_installation: tuple[AptBed, Instal
 
     verify_as_a_stranger_would(installation, command["id"])
     assert_one_id_from_click_to_report(installation, shown["op"])
+
+
+def looked_at_without_being_asked(installation: Installation) -> None:
+    """The scheduler's own scans were signed without anybody's intent and done; apt's was put off by the operator's."""
+    deadline = time.monotonic() + 60
+    while True:
+        scans = installation.json("commands", "list", "--kind", "scan")["items"]
+        done = {
+            one["params"]["subsystem"]
+            for one in scans
+            if (one["source"], one["state"]) == ("system", "succeeded")
+        }
+        if {"storage", "system"} <= done:
+            break
+        told = [f"{one['source']} {one['params']['subsystem']} {one['state']} {one['code']}" for one in scans]
+        assert time.monotonic() < deadline, told
+        time.sleep(0.2)
+    (host,) = installation.json("hosts", "list")["items"]
+    listed = installation.json("subsystems", "list", host["id"])["items"]
+    assert {one["name"] for one in listed if one["last_run_at"] and one["next_run_at"]} == {
+        "apt",
+        "storage",
+        "system",
+    }
 
 
 def verify_as_a_stranger_would(installation: Installation, command_id: str) -> None:

@@ -58,6 +58,7 @@ async def measure() -> BenchResult:
     with open_directory("bench") as directory:
         installation = Installation(directory, options=("--no-agent",))
         installation.start()
+        installation.scan_only_when_asked()
         floor = None
         try:
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=8)) as session:

@@ -88,6 +88,11 @@ class Installation:
             time.sleep(LOOK_AGAIN_S)
         return time.monotonic() - began
 
+    def scan_only_when_asked(self) -> None:
+        """Keep the scheduler from making scans by itself, for tests that count commands."""
+        for name in ("system", "storage", "fake"):
+            self.cli("subsystems", "defaults", name, "--no-auto")
+
     def stop(self) -> float:
         """SIGTERM, wait for the end; return the seconds it took."""
         if self.process is None:
