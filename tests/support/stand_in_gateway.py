@@ -46,6 +46,7 @@ class StandInGateway:
         bodies: their decoded bodies.
         changed: set after every report and acknowledgement.
         confirm: whether polls confirm what is stored.
+        confirmed_told: the number the last poll confirmed.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -63,6 +64,7 @@ class StandInGateway:
         self.expire_token = False
         self.drop_reports = 0
         self.confirm = True
+        self.confirmed_told = 0
         self.queue: dict[str, bytes] = {}
         self.acked: list[str] = []
         self.reports: dict[UUID, Report] = {}
@@ -223,6 +225,8 @@ class StandInGateway:
                     await self.wake.wait()
             except TimeoutError:
                 self.wake.clear()
+        confirmed = self._contiguous() if self.confirm else None
+        self.confirmed_told = confirmed or 0
         return self._answer(
             {
                 "commands": [
@@ -230,7 +234,7 @@ class StandInGateway:
                     for handle, envelope in self.queue.items()
                 ],
                 "beacon": as_object(self.fleet.beacon()),
-                "confirmed_rseq": self._contiguous() if self.confirm else None,
+                "confirmed_rseq": confirmed,
                 "next_poll_s": 300,
             }
         )
