@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ async def test_cancel_fast_mode_figures_and_digests_over_the_wire(
         for target in (late, unknown):
             cancel = agent.command("cancel", params={"cmd": str(target.cmd)})
             gateway.send(gateway.fleet.sign(cancel))
-            report = await gateway.until(lambda one=cancel: gateway.done(one.cmd))
+            report = await gateway.until(partial(gateway.done, cancel.cmd))
             assert report.result is Outcome.SUCCEEDED
         gateway.send(gateway.fleet.sign(unknown))
         report = await gateway.until(lambda: gateway.done(unknown.cmd))
@@ -160,7 +161,7 @@ async def test_full_disk_loses_nothing_and_takes_no_new_identity(
         assert process.returncode is None
         ballast.unlink()
         for scan in scans:
-            report = await gateway.until(lambda one=scan: gateway.done(one.cmd), 60)
+            report = await gateway.until(partial(gateway.done, scan.cmd), 60)
             assert report.result is Outcome.SUCCEEDED
         assert (small_disk / "net" / "identity.json").read_bytes() == identity
         assert gateway.calls.count("POST /enroll") == 1
