@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 from sqlmodel import col
 
-from redflag_store.command_states import END_STATES
+from redflag_store.command_states import END_STATES, ServerState
 from redflag_store.queries.host_filter import HostFilter, conditions
+from redflag_store.queries.tallies import tally_of
 from redflag_store.tables import Agent, Command, CommandEvent
 from redflag_wire.command_params import CommandKind
 
@@ -95,8 +96,9 @@ async def filters_of(session: AsyncSession, wanted: CommandFilter) -> list[Colum
     if wanted.until is not None:
         filters.append(col(Command.requested_at) < wanted.until)
     if wanted.pending is not None:
-        ended = sorted(END_STATES)
-        filters.append(col(Command.state).not_in(ended) if wanted.pending else col(Command.state).in_(ended))
+        # As a list of what is meant: an index serves that, and not its opposite.
+        meant_states = set(ServerState) - END_STATES if wanted.pending else END_STATES
+        filters.append(col(Command.state).in_(sorted(meant_states)))
     return filters
 
 
@@ -114,13 +116,23 @@ async def list_commands(
 ) -> CommandPage:
     """A page of commands, newest first."""
     filters = await filters_of(session, wanted)
-    total = await session.scalar(select(func.count()).select_from(Command).where(*filters))
+    total = await _total(session, wanted, filters)
     statement = await commands_statement(session, wanted)
     if after is not None:
         statement = statement.where(tuple_(col(Command.requested_at), col(Command.id)) < after)
     found = (await session.execute(statement.limit(limit + 1))).all()
     rows = await with_links(session, [(row[0], row[1]) for row in found[:limit]])
     return CommandPage(rows, total or 0, len(found) > limit)
+
+
+async def _total(session: AsyncSession, wanted: CommandFilter, filters: list[ColumnElement[bool]]) -> int:
+    """How many match: by the counters where only state and kind matter, else by an index."""
+    if wanted != CommandFilter(state=wanted.state, kind=wanted.kind, pending=wanted.pending):
+        return await session.scalar(select(func.count()).select_from(Command).where(*filters)) or 0
+    states = {one.value for one in ServerState} if wanted.state is None else {wanted.state}
+    if wanted.pending is not None:
+        states = {one for one in states if (one in END_STATES) is not wanted.pending}
+    return await tally_of(session, "command", a=states, b=wanted.kind)
 
 
 async def commands_statement(session: AsyncSession, wanted: CommandFilter) -> Select[Command, str]:

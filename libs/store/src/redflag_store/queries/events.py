@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from redflag_store.queries.tallies import tally_of
 from redflag_store.states import Severity
 from redflag_store.tables import Agent, SystemEvent
 
@@ -48,7 +49,11 @@ async def list_events(
 ) -> EventPage:
     """A page of events, newest first."""
     filters = _conditions(wanted)
-    total = await session.scalar(select(func.count()).select_from(SystemEvent).where(*filters))
+    if wanted == EventFilter(at_least=wanted.at_least):
+        at_least = None if wanted.at_least is None else _RANK[_RANK.index(wanted.at_least.value) :]
+        total: int | None = await tally_of(session, "event", a=at_least)
+    else:
+        total = await session.scalar(select(func.count()).select_from(SystemEvent).where(*filters))
     statement = events_statement(wanted)
     if after is not None:
         statement = statement.where(tuple_(col(SystemEvent.at), col(SystemEvent.id)) < after)

@@ -17,17 +17,16 @@ from sqlmodel import col
 from redflag_store.command_states import END_STATES
 from redflag_store.queries.groups import GroupRef, groups_of, known_hosts
 from redflag_store.queries.host_filter import HostFilter, conditions
+from redflag_store.queries.updates import UpdateFilter, count_updates
 from redflag_store.states import PackageUpdateState
-from redflag_store.tables import Agent, Command, PackageState
+from redflag_store.tables import Agent, AgentUpdateCount, Command
 
 SAME_NAME_MAX: Final = 20  # hosts of one name that are told apart in an answer
-
-_UPDATES_AT_REST: Final = (PackageUpdateState.UPDATED.value, PackageUpdateState.IGNORED.value)
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateFigures:
-    """How many updates a host has that still ask for something; updated and ignored ones do not count."""
+    """How many updates a host has that still ask for something; updated, rejected and ignored ones do not."""
 
     available: int = 0
     security: int = 0
@@ -63,7 +62,7 @@ class FleetFigures:
         seen_lately: active hosts seen since the time asked for.
         reboot_required: active hosts that wait for a restart.
         updates: update state -> count, updated ones left out.
-        security: updates that are security updates, updated and ignored ones left out.
+        security: updates that are security updates; updated, rejected and ignored ones left out.
         commands_pending: commands without an end yet.
     """
 
@@ -161,13 +160,7 @@ async def fleet_figures(session: AsyncSession, seen_since: datetime) -> FleetFig
             ).select_from(Agent)
         )
     ).one()
-    updates = (
-        await session.execute(
-            select(
-                col(PackageState.state), func.count(), func.count().filter(col(PackageState.security))
-            ).group_by(col(PackageState.state))
-        )
-    ).all()
+    counts = await count_updates(session, UpdateFilter())
     pending = await session.scalar(
         select(func.count()).select_from(Command).where(col(Command.state).not_in(sorted(END_STATES)))
     )
@@ -175,8 +168,10 @@ async def fleet_figures(session: AsyncSession, seen_since: datetime) -> FleetFig
         hosts={row[0]: row[1] for row in hosts},
         seen_lately=seen,
         reboot_required=reboot,
-        updates={row[0]: row[1] for row in updates if row[0] != PackageUpdateState.UPDATED},
-        security=sum(row[2] for row in updates if row[0] not in _UPDATES_AT_REST),
+        updates={
+            state: rows for state, rows in counts.by_state.items() if state != PackageUpdateState.UPDATED
+        },
+        security=counts.security,
         commands_pending=pending or 0,
     )
 
@@ -186,18 +181,11 @@ async def with_figures(session: AsyncSession, agents: Sequence[Agent]) -> list[H
     if not agents:
         return []
     ids = [agent.id for agent in agents]
-    open_ = col(PackageState.state).not_in(_UPDATES_AT_REST)
+    kept = AgentUpdateCount
     counted = await session.execute(
-        select(
-            col(PackageState.agent_id),
-            func.count().filter(open_),
-            func.count().filter(and_(open_, col(PackageState.security))),
-            func.count().filter(
-                and_(open_, col(PackageState.approved_version) == col(PackageState.candidate))
-            ),
+        select(col(kept.agent_id), col(kept.open), col(kept.security), col(kept.approved)).where(
+            col(kept.agent_id).in_(ids)
         )
-        .where(col(PackageState.agent_id).in_(ids))
-        .group_by(col(PackageState.agent_id))
     )
     figures = {row[0]: UpdateFigures(row[1], row[2], row[3]) for row in counted}
     commands = await session.execute(

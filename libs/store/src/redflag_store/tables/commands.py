@@ -51,6 +51,7 @@ class Command(SQLModel, table=True):
         Index("ix_command_requested", "kind", "id", postgresql_where=text("state = 'requested'")),
         Index("ix_command_exp", "exp", postgresql_where=text(PENDING_SQL)),
         Index("ix_command_recent", text("requested_at DESC"), text("id DESC")),
+        Index("ix_command_state_recent", "state", text("requested_at DESC"), text("id DESC")),
         Index("ix_command_agent_recent", "agent_id", text("requested_at DESC"), text("id DESC")),
         Index("ix_command_op", "op", postgresql_where=text("op IS NOT NULL")),
         Index("uq_command_retry_of", "retry_of", unique=True, postgresql_where=text("retry_of IS NOT NULL")),

@@ -20,6 +20,7 @@ class SystemEvent(SQLModel, table=True):
     __table_args__ = (
         one_of("severity", Severity),
         Index("ix_system_event_recent", text("at DESC"), text("id DESC")),
+        Index("ix_system_event_severity", "severity", text("at DESC"), text("id DESC")),
         Index("ix_system_event_code", "code", text("at DESC")),
         # The same thing again within a while is one row that counts (`redflag_store.event_folding`).
         Index("uq_system_event_fold", "fold", unique=True, postgresql_where=text("fold IS NOT NULL")),

@@ -173,6 +173,13 @@ def upgrade() -> None:
         "update_history",
         ["agent_id", "name", sa.literal_column("stored_at DESC"), sa.literal_column("id DESC")],
     )
+    newest_first = sa.literal_column("id DESC")
+    op.create_index(
+        "ix_command_state_recent", "command", ["state", sa.literal_column("requested_at DESC"), newest_first]
+    )
+    op.create_index(
+        "ix_system_event_severity", "system_event", ["severity", sa.literal_column("at DESC"), newest_first]
+    )
     op.create_table(
         "agent_inventory",
         sa.Column("agent_id", sa.Uuid(), nullable=False),
