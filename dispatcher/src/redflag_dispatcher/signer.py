@@ -37,6 +37,7 @@ from redflag_store.fleet_settings import FleetSettings
 from redflag_store.queries import cancel_settle, signing
 from redflag_store.queries.journal import EventRow, write_events, write_moves
 from redflag_store.queries.signing import RequestedRow, SignedRow
+from redflag_store.queries.subsystem_runs import scan_timeouts
 from redflag_store.states import Severity
 from redflag_wire.clock import Clock
 from redflag_wire.command import CommandKind
@@ -184,7 +185,11 @@ class Signer:
             and row.id not in settled.gone
             and (row.id not in settled.ways or settled.ways[row.id].way is Way.TRAVELS)
         ]
-        signed = await asyncio.to_thread(self._sign, todo, known, settings, now, refused)
+        timeouts = {row.id: settings.number(f"timeouts.{mandate.kind}_s") for row, mandate in todo}
+        timeouts |= await scan_timeouts(
+            session, [row.id for row, one in todo if one.kind is CommandKind.SCAN]
+        )
+        signed = await asyncio.to_thread(self._sign, todo, known, timeouts, now, refused)
         return _Batch(rows, signed, refused, settled)
 
     async def _load_intents(
@@ -231,7 +236,7 @@ class Signer:
         self,
         todo: list[tuple[RequestedRow, Mandate]],
         known: Known,
-        settings: FleetSettings,
+        timeouts: dict[UUID, int],
         now: datetime,
         refused: list[_Refused],
     ) -> list[SignedRow]:
@@ -240,7 +245,7 @@ class Signer:
             agent = known.agents[row.agent_id]  # a foreign key: it exists
             to = Addressee(agent.id, agent.akt, agent.last_seq, agent.seq_floor)
             try:
-                made = self._make(row, mandate, to, settings.number(f"timeouts.{mandate.kind}_s"), now)
+                made = self._make(row, mandate, to, timeouts[row.id], now)
             except IntentRefusedError as error:
                 refused.append(_Refused(row, error))
                 continue

@@ -38,6 +38,16 @@ async def test_signer_makes_a_command_within_its_intent(rig: Rig) -> None:
     assert await rig.value("SELECT last_seq FROM agent") == row["seq"]
 
 
+async def test_scan_of_a_subsystem_may_take_as_long_as_that_is_given(rig: Rig) -> None:
+    (host,) = await rig.add_hosts()
+    await rig.rows(
+        "INSERT INTO subsystem (agent_id, name, plan_interval_s, plan_timeout_s) VALUES ($1, 'apt', 60, 77)",
+        host.id,
+    )
+    assert (await rig.signed(host, "scan", {"subsystem": "apt"})).pol.max_runtime == 77
+    assert (await rig.signed(host, "scan", {"subsystem": "all"})).pol.max_runtime == 1_800
+
+
 async def test_signer_numbers_commands_of_one_agent_upwards(rig: Rig) -> None:
     (host,) = await rig.add_hosts()
     floor = 2**52

@@ -1,4 +1,4 @@
-"""What came of the scans of subsystems, as their hosts reported it."""
+"""How long the scans of subsystems may take, and what came of them, as their hosts reported it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +55,21 @@ UPDATE subsystem s SET last_run_at = $7::timestamptz, last_result = run.result, 
        asleep = false
 FROM run WHERE s.agent_id = run.agent_id AND s.name = run.name
 """
+
+
+_TIMEOUTS = """
+SELECT c.id, s.plan_timeout_s FROM command c
+JOIN subsystem s ON s.agent_id = c.agent_id AND s.name = c.params->>'subsystem'
+WHERE c.id = ANY($1::uuid[])
+"""
+
+
+async def scan_timeouts(session: AsyncSession, commands: Sequence[UUID]) -> dict[UUID, int]:
+    """Seconds these scans may take on their hosts; those of no single subsystem are left out."""
+    if not commands:
+        return {}
+    connection = await driver_connection(session)
+    return {row["id"]: row["plan_timeout_s"] for row in await connection.fetch(_TIMEOUTS, list(commands))}
 
 
 async def note_runs(session: AsyncSession, runs: Sequence[RunRow], at: datetime) -> None:
