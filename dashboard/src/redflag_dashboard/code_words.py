@@ -15,6 +15,7 @@ _WORDS: Final = {
     "scan_only": "the host only looks for updates: its agent may not change anything",
     "manifest_expired": "the host's list of keys has expired",
     "package_policy": "the host's own policy does not allow one of the packages",
+    "reboot_not_allowed": "the signed command itself does not allow a restart",
     "reboot_policy": "the host's own policy does not allow restarts",
     "life": "the command lives longer than its kind may",
     "expired": "the host got it too late",

@@ -76,7 +76,7 @@ def sentence(
     line = f"{subject(kind, params, target_kind)}: {_ENDS.get(state, state)}"
     if told:
         line += f": {told}"
-    reason = error or in_words(code)
+    reason = error or (None if code == state else in_words(code))
     if reason and reason not in line:
         line += f" ({reason})"
     return _cut(line)

@@ -80,6 +80,7 @@ def line(**given: Any) -> str:
             },
             "Going back to a 1: expired before the host took it",
         ),
+        ({"kind": "reboot", "state": "cancelled", "code": "cancelled"}, "Restart: cancelled"),
         ({"kind": "scan", "state": "failed", "code": "some_new_code"}, "Scan: failed (some new code)"),
         ({"summary": {"text": "a\nb\tc"}}, "Scan: a b c"),
     ],

@@ -32,6 +32,17 @@ def duration_ms(command: Row) -> int | None:
     return max(0, round((ended - began).total_seconds() * 1000))
 
 
+def away_ms(command: Row) -> int | None:
+    """How long a restart took, delay included, in milliseconds: by the host's times, else by the server's.
+
+    A host that is just back may have no trusted time yet, and then says no time for its end.
+    """
+    known = duration_ms(command)
+    if known is not None or command.started_at is None or command.finished_at is None:
+        return known
+    return max(0, round((command.finished_at - command.started_at).total_seconds() * 1000))
+
+
 class CommandsMeant(Strict):
     """Which commands are meant; all that is given must hold."""
 

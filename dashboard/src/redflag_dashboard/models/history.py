@@ -6,13 +6,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from redflag_dashboard.models.commands import DURATION, HOST_TIME, CommandsMeant, duration_ms
+from redflag_dashboard.models.commands import DURATION, HOST_TIME, CommandsMeant, away_ms, duration_ms
 from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, Limit
 from redflag_dashboard.rest.exporting import ExportFormat
 from redflag_dashboard.sentences import sentence
 from redflag_store.queries.history import Done
 from redflag_store.states import CommandSource
 from redflag_store.tables import UpdateHistory
+from redflag_wire.command_params import CommandKind
 
 
 class HistoryQuery(CommandsMeant):
@@ -90,7 +91,7 @@ class HistoryLine(BaseModel):
                 summary=command.summary,
                 code=command.code,
                 error=command.error,
-                duration_ms=duration_ms(command),
+                duration_ms=away_ms(command) if command.kind == CommandKind.REBOOT else duration_ms(command),
                 target_kind=done.row.target_kind,
             ),
             command_id=command.id,
