@@ -15,18 +15,20 @@ from uuid import UUID
 from nats.aio.client import Client
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from redflag_broker_config.subjects import INGEST_DELIVERED, INGEST_REPORT, UP_STREAM
+from redflag_broker_config.subjects import INGEST_DELIVERED, INGEST_EVENT, INGEST_REPORT, UP_STREAM
 from redflag_dispatcher.access_tokens import AccessTokens
 from redflag_dispatcher.announce import BeaconAnnouncer, ManifestAnnouncer
 from redflag_dispatcher.auth_service import AuthService
 from redflag_dispatcher.ends import Ends
 from redflag_dispatcher.enrolment import Enrolments
+from redflag_dispatcher.gateway_events import GatewayEvents
 from redflag_dispatcher.host_effects import FigureUpkeep
 from redflag_dispatcher.ingest import Ingest
 from redflag_dispatcher.jobs import JobWork, WaitingCounts
 from redflag_dispatcher.keys import KeyRing
 from redflag_dispatcher.live_settings import LiveSettings
 from redflag_dispatcher.metrics import Metrics
+from redflag_dispatcher.noticed import Noticed, started
 from redflag_dispatcher.publisher import Publisher
 from redflag_dispatcher.pull import Puller
 from redflag_dispatcher.reconcile import Reconciler
@@ -38,6 +40,7 @@ from redflag_dispatcher.settings import Settings
 from redflag_dispatcher.signer import Signer
 from redflag_dispatcher.streams import Streams
 from redflag_dispatcher.tally_upkeep import TallyUpkeep
+from redflag_dispatcher.upkeep import Upkeep
 from redflag_dispatcher.wakes import Wakes
 from redflag_wire.clock import Clock
 
@@ -48,7 +51,9 @@ PRESENCE_S = 5.0
 MANIFEST_S = 30.0
 LAG_S = 5.0
 TALLIES_S = 5.0
+UPKEEP_S = 900.0  # between looks at what is older than its retention
 SCHEDULE_S = 1.0  # the scheduler makes at most one batch in this time
+NOTICED_S = 5.0  # between two rounds of writing what people should know
 FIGURES_S = 3_600.0  # between looks at which weeks of figures are due
 
 Step = Callable[[], Awaitable[bool]]
@@ -118,7 +123,10 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
     reports = Puller(nc, UP_STREAM, INGEST_REPORT, clock=clock)
     delivered = Puller(nc, UP_STREAM, INGEST_DELIVERED, clock=clock)
     presence = Presence(maker, nc, clock=clock, arrived=lambda: None)
-    for part in (publisher, reports, delivered, presence, _auth_service(ground)):
+    gateways = Puller(nc, UP_STREAM, INGEST_EVENT, clock=clock)
+    noticed = Noticed(maker, clock=clock, new_id=new)
+    stack.push_async_callback(noticed.last)
+    for part in (publisher, reports, delivered, gateways, presence, _auth_service(ground, noticed)):
         await part.start()
         stack.push_async_callback(part.stop)
     signer = Signer(
@@ -139,9 +147,11 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
     deliveries = Deliveries(maker, delivered, clock=clock, metrics=metrics)
     jobs = JobWork(maker, clock=clock, metrics=metrics, made=wakes.signer.set)
     waiting = WaitingCounts(maker, metrics=metrics)
+    upkeep = Upkeep(maker, live, clock=clock, metrics=metrics)
     ends = Ends(maker, streams, live, clock=clock, new_id=new, metrics=metrics)
     manifests = ManifestAnnouncer(maker, nc, ring, clock=clock)
     beacons = BeaconAnnouncer(nc, ring, ground.live, fleet=fleet, clock=clock)
+    gateway_events = GatewayEvents(maker, gateways, clock=clock, new_id=new)
     figures = FigureUpkeep(maker, ground.live, clock=clock)
     tallies = TallyUpkeep(maker, clock=clock, new_id=new)
     lag = OutboxLag(maker, clock=clock, metrics=metrics)
@@ -159,17 +169,21 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
         Loop("manifest", manifests.step, wakes.manifest, MANIFEST_S),
         Loop("beacon", beacons.step, wakes.beacon, settings.dispatcher_beacon_s),
         Loop("presence", presence.step, wakes.presence, PRESENCE_S),
+        Loop("gateway-events", gateway_events.step, wakes.timed, 0.1),
+        Loop("noticed", noticed.step, wakes.timed, NOTICED_S),
         Loop("figures", figures.step, wakes.timed, FIGURES_S),
         Loop("tallies", tallies.step, wakes.timed, TALLIES_S),
+        Loop("upkeep", upkeep.step, wakes.timed, UPKEEP_S),
         Loop("lag", lag.step, wakes.timed, LAG_S),
         Loop("schedule", scheduler.step, wakes.timed, SCHEDULE_S),
         Loop("schedule-lag", schedule_lag.step, wakes.timed, LAG_S),
     )
     first = (("streams", streams.refresh), ("keys", manifests.step), ("beacon", beacons.step))
-    return Parts(loops, first, (reports, delivered))
+    noticed.note(started())
+    return Parts(loops, first, (reports, delivered, gateways))
 
 
-def _auth_service(ground: Ground) -> AuthService:
+def _auth_service(ground: Ground, noticed: Noticed) -> AuthService:
     maker, clock, new, fleet = ground.maker, ground.clock, ground.new_id, ground.fleet
     life = timedelta(seconds=ground.settings.dispatcher_access_token_s)
     tokens = AccessTokens(ground.ring.keys.access, fleet=fleet, life=life, new_id=new)
@@ -178,4 +192,5 @@ def _auth_service(ground: Ground) -> AuthService:
         Enrolments(maker, ground.ring, tokens, fleet=fleet, clock=clock, new_id=new),
         Renewals(maker, tokens, clock=clock, new_id=new),
         metrics=ground.metrics,
+        note=noticed.note,
     )

@@ -14,9 +14,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from redflag_store.queries.settings import read_settings
 from redflag_store.tables import IdempotencyKey
 
-KEPT: Final = timedelta(hours=24)  # how long an answer is remembered
 DELETED_AT_ONCE: Final = 100  # expired keys removed with each new one, so that the table stays bounded
 
 
@@ -32,10 +32,14 @@ class Remembered:
 async def claim(
     session: AsyncSession, operator: str, key: str, request_digest: str, now: datetime
 ) -> Remembered | None:
-    """Claim a key for this request; None when it is new, else what is stored for it."""
+    """Claim a key for this request; None when it is new, else what is stored for it.
+
+    How long an answer is remembered is the setting `retention.idempotency_hours`.
+    """
+    kept = timedelta(hours=(await read_settings(session)).number("retention.idempotency_hours"))
     old = (
         select(col(IdempotencyKey.operator), col(IdempotencyKey.key))
-        .where(col(IdempotencyKey.created_at) < now - KEPT)
+        .where(col(IdempotencyKey.created_at) < now - kept)
         .limit(DELETED_AT_ONCE)
         .with_for_update(skip_locked=True)
         .cte("old")

@@ -65,6 +65,7 @@ END
 $$
 """
 
+# An event that happens again is counted in its row (`last_at`, migration 0009); it is as old as its last time.
 PRUNE_EVENTS = """
 CREATE FUNCTION redflag_prune_system_events(before timestamptz, most integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -75,7 +76,8 @@ BEGIN
         RAISE EXCEPTION 'events are kept for a day at least and removed 10000 at a time at most';
     END IF;
     DELETE FROM system_event WHERE id IN (
-        SELECT id FROM system_event WHERE at < before ORDER BY at LIMIT most FOR UPDATE SKIP LOCKED
+        SELECT id FROM system_event WHERE at < before AND coalesce(last_at, at) < before
+        ORDER BY at LIMIT most FOR UPDATE SKIP LOCKED
     );
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
@@ -106,7 +108,53 @@ END
 $$
 """
 
+# A month is removed whole when its last moment is before; the default partition is never touched.
+PRUNE_UPDATE_EVENTS = """
+CREATE FUNCTION redflag_prune_update_events(before timestamptz, most integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    part text;
+    removed integer := 0;
+BEGIN
+    IF before > now() - interval '28 days' OR most NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION 'events of updates are kept for four weeks at least';
+    END IF;
+    FOR part IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'update_event'::regclass AND c.relname ~ '^update_event_[0-9]{4}_[0-9]{2}$'
+        AND (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC' <= before
+        ORDER BY c.relname LIMIT most
+    LOOP
+        EXECUTE format('DROP TABLE %I', part);
+        removed := removed + 1;
+    END LOOP;
+    RETURN removed;
+END
+$$
+"""
+
+PRUNE_IDEMPOTENCY = """
+CREATE FUNCTION redflag_prune_idempotency_keys(before timestamptz, most integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    removed integer;
+BEGIN
+    IF before > now() - interval '1 hour' OR most NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION 'answers are kept for an hour at least and removed 10000 at a time at most';
+    END IF;
+    DELETE FROM idempotency_key WHERE (operator, key) IN (
+        SELECT operator, key FROM idempotency_key WHERE created_at < before
+        ORDER BY created_at LIMIT most FOR UPDATE SKIP LOCKED
+    );
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+END
+$$
+"""
+
 PRUNERS = {
+    "redflag_prune_idempotency_keys": PRUNE_IDEMPOTENCY,
+    "redflag_prune_update_events": PRUNE_UPDATE_EVENTS,
     "redflag_prune_commands": PRUNE_COMMANDS,
     "redflag_prune_reports": PRUNE_REPORTS,
     "redflag_prune_system_events": PRUNE_EVENTS,
@@ -122,7 +170,6 @@ GRANTS = (
     "UPDATE (state, cancelled_by, cancelled_at, cancel_intent_id) ON job TO redflag_dashboard",
     "UPDATE ON job, job_item TO redflag_dispatcher",
     "INSERT (retry_depth) ON command TO redflag_dashboard",
-    "SELECT, DELETE ON idempotency_key TO redflag_dispatcher",
 )
 
 
