@@ -169,7 +169,12 @@ class AptRunner:
     async def install(self, *arguments: str, timeout_s: float) -> Finished:
         """apt-get for good, with the options for changing a host; a time limit is told by `timed_out`."""
         return await self._lasting(
-            APT_GET, *COMMON_OPTIONS, *INSTALL_OPTIONS, *arguments, timeout_s=timeout_s
+            APT_GET,
+            *COMMON_OPTIONS,
+            *INSTALL_OPTIONS,
+            *self._patience(),
+            *arguments,
+            timeout_s=timeout_s,
         )
 
     async def configure_pending(self, *, timeout_s: float) -> Finished:
