@@ -14,6 +14,7 @@ from redflag_broker_config.subjects import (
     BUCKETS,
     COMMAND_PREFIX,
     INGEST_DELIVERED,
+    INGEST_EVENT,
     INGEST_REPORT,
     SHARDS,
     UP_PREFIX,
@@ -193,6 +194,7 @@ def definitions(replicas: int = 1) -> tuple[StreamDefinition, ...]:
     ingest = (
         ingest_consumer(INGEST_REPORT, UpKind.REPORT),
         ingest_consumer(INGEST_DELIVERED, UpKind.DELIVERED),
+        ingest_consumer(INGEST_EVENT, UpKind.EVENT),
     )
     return (
         *(StreamDefinition(command_stream(shard, replicas)) for shard in range(SHARDS)),

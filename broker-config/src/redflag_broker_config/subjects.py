@@ -28,6 +28,7 @@ DISPATCHER_INBOX = "rf.inbox.dispatcher"
 UP_STREAM = "UP"
 INGEST_REPORT = "ingest-report"
 INGEST_DELIVERED = "ingest-delivered"
+INGEST_EVENT = "ingest-event"
 
 KV_STATUS = "rf-status"
 KV_BEACON = "rf-beacon"
@@ -45,10 +46,11 @@ _MANIFEST_KEY_PREFIX = "manifest."
 
 
 class UpKind(StrEnum):
-    """What comes up from the hosts through the stream ``UP``; the subject's third token."""
+    """What comes up from hosts and gateways through the stream ``UP``; the subject's third token."""
 
     REPORT = "report"
     DELIVERED = "delivered"
+    EVENT = "event"  # what a gateway tells of itself, on shard 0
 
 
 class SubjectError(ValueError):

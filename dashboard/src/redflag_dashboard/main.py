@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from redflag_dashboard.announce import announce
 from redflag_dashboard.api.tokens import install_authority
 from redflag_dashboard.app import build_app
 from redflag_dashboard.changes import Changes
@@ -158,6 +159,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         await _bound(site.start(), "REDFLAG_DASHBOARD_LISTEN")
         log.info("dashboard.started", listen=[str(one) for one in app_runner.addresses], ops=ops_url)
         loops = {"listen": _listen(changes, metrics, listener, stop)}
+        loops["announce"] = announce(parts, stop)
         if tls is not None:
             tls.watch_metrics(registry, PROGRAM)
             loops["certificate"] = tls.watch(stop)

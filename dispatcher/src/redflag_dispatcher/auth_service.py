@@ -7,7 +7,8 @@ tries again after, never a 403.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from nats.aio.client import Client
@@ -18,6 +19,7 @@ from redflag_broker_config.subjects import SERVICE_CONFIRM, SERVICE_ENROLL, SERV
 from redflag_dispatcher.enrolment import Enrolments
 from redflag_dispatcher.errors import EnrolmentRefusedError
 from redflag_dispatcher.metrics import Metrics
+from redflag_dispatcher.refusal_notices import Notice, Reason, of_enrolment, of_renewal
 from redflag_dispatcher.renewal import Renewals, SignedRequest
 from redflag_dispatcher.retrying import TRANSIENT
 from redflag_ops.logging import get_logger
@@ -77,13 +79,23 @@ class AuthService:
         enrolments: answers enrolment.
         renewals: answers renewal and confirmation.
         metrics: counts outcomes.
+        note: takes what people should know of refusals.
     """
 
-    def __init__(self, nc: Client, enrolments: Enrolments, renewals: Renewals, *, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        nc: Client,
+        enrolments: Enrolments,
+        renewals: Renewals,
+        *,
+        metrics: Metrics,
+        note: Callable[[Notice], None] = lambda _notice: None,
+    ) -> None:
         self._nc = nc
         self._enrolments = enrolments
         self._renewals = renewals
         self._metrics = metrics
+        self._note = note
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscriptions: list[Subscription] = []
@@ -156,11 +168,29 @@ class AuthService:
         return found
 
     async def _enrol(self, request: Mapping[str, Any]) -> Answer:
-        envelope = await self._enrolments.enrol(_bytes(request, "envelope"), _text(request, "peer"))
+        peer = _text(request, "peer")
+        try:
+            envelope = await self._enrolments.enrol(_bytes(request, "envelope"), peer)
+        except EnrolmentRefusedError as error:
+            reason = Reason.MALFORMED if error.reason is None else Reason(error.reason)
+            self._note(of_enrolment(reason, error.code, peer, error.token))
+            raise
         return 200, {"enrolled": envelope.to_object()}
 
     async def _renew(self, request: Mapping[str, Any]) -> Answer:
-        return 200, (await self._renewals.renew(signed_request(request))).model_dump(mode="json")
+        with self._told("renew"):
+            answer = await self._renewals.renew(signed_request(request))
+        return 200, answer.model_dump(mode="json")
 
     async def _confirm(self, request: Mapping[str, Any]) -> Answer:
-        return 200, (await self._renewals.confirm(signed_request(request))).model_dump(mode="json")
+        with self._told("confirm"):
+            answer = await self._renewals.confirm(signed_request(request))
+        return 200, answer.model_dump(mode="json")
+
+    @contextmanager
+    def _told(self, service: str) -> Iterator[None]:
+        try:
+            yield
+        except EnrolmentRefusedError as error:
+            self._note(of_renewal(error.code, service))
+            raise

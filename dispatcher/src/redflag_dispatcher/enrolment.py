@@ -24,6 +24,7 @@ from redflag_dispatcher.enrolment_rules import (
 )
 from redflag_dispatcher.errors import EnrolmentRefusedError
 from redflag_dispatcher.keys import KeyRing
+from redflag_dispatcher.refusal_notices import Reason
 from redflag_ops.logging import get_logger
 from redflag_store.queries import enrolment as queries
 from redflag_store.queries.enrolment import NewAgent
@@ -96,10 +97,21 @@ class Enrolments:
         read = read_enrolment(data, fleet=self._fleet)
         now = self._clock.now()
         token = read.request.token_id
+        try:
+            agent, status, secret = await self._admit(read, peer, now)
+        except EnrolmentRefusedError as error:
+            error.token = token
+            raise
+        _log.info("auth.enrolled", agent=str(agent), token=token, status=status.value, peer=peer)
+        return self._answer(read, agent, status, secret, now)
+
+    async def _admit(self, read: ReadEnrolment, peer: str, now: datetime) -> tuple[UUID, AgentStatus, bytes]:
+        """The host's id and standing, and a fresh secret that is stored as a hash."""
+        token = read.request.token_id
         async with self._sessions() as session, session.begin():
             pub = await queries.token_pub(session, token)
             if pub is None:
-                raise refused()
+                raise refused(Reason.TOKEN_UNKNOWN)
             check_signatures(read, PublicKey(pub))
             agent = await queries.enrolled_agent(session, token, read.agent_key.raw)
             if agent is None:
@@ -110,17 +122,16 @@ class Enrolments:
             await queries.issue_generation(
                 session, agent, FIRST_GENERATION, hashlib.sha256(secret).digest(), now
             )
-        _log.info("auth.enrolled", agent=str(agent), token=token, status=status.value, peer=peer)
-        return self._answer(read, agent, status, secret, now)
+        return agent, status, secret
 
     async def _join(
         self, session: AsyncSession, read: ReadEnrolment, peer: str, now: datetime
     ) -> tuple[UUID, AgentStatus]:
         if await queries.key_is_known(session, [read.agent_key.thumbprint, read.receipt_key.thumbprint]):
-            raise refused()
+            raise refused(Reason.KEY_KNOWN)
         seat = await queries.take_seat(session, read.request.token_id, now)
         if seat is None:
-            raise refused()
+            raise refused(Reason(await queries.why_no_seat(session, read.request.token_id, now)))
         status = AgentStatus.ACTIVE if seat.auto_approve else AgentStatus.PENDING
         agent = NewAgent(
             id=self._new_id(),
@@ -162,17 +173,18 @@ class Enrolments:
         """
         held = await queries.hold_agent(session, agent)
         if held is None or held.akt != read.agent_key.thumbprint:
-            raise refused()
+            raise refused(Reason.KEY_KNOWN)
         if await queries.token_is_revoked(session, read.request.token_id):
-            raise refused()
+            raise refused(Reason.TOKEN_REVOKED)
         if held.state not in {AgentState.ACTIVE, AgentState.PENDING}:
-            raise refused()
+            raise refused(Reason.HOST_SHUT_OUT)
         generations = await queries.generations(session, agent)
         confirmed = any(row.state != GenerationState.ISSUED for row in generations)
         if confirmed or any(row.gen != FIRST_GENERATION for row in generations):
             raise EnrolmentRefusedError(
-                "already_enrolled", "this key is enrolled and its secret confirmed: renew", status=409
-            )
+                "already_enrolled", "this key is enrolled and its secret confirmed: renew", status=409,
+                reason=Reason.CONFIRMED,
+            )  # fmt: skip
         return AgentStatus(held.state)
 
     def _answer(

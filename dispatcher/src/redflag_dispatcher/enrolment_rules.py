@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from redflag_dispatcher.errors import EnrolmentRefusedError
+from redflag_dispatcher.refusal_notices import Reason
 from redflag_wire.base64_strict import encode
 from redflag_wire.enrolment import EnrollRequest
 from redflag_wire.envelope import Envelope, parse_envelope, verified_signers
@@ -34,9 +35,9 @@ class ReadEnrolment:
     receipt_key: PublicKey
 
 
-def refused() -> EnrolmentRefusedError:
-    """Return the one refusal every failed enrolment gets."""
-    return EnrolmentRefusedError(REFUSED, REFUSED_DETAIL)
+def refused(reason: Reason) -> EnrolmentRefusedError:
+    """Return the one refusal every failed enrolment gets; the reason is for operators."""
+    return EnrolmentRefusedError(REFUSED, REFUSED_DETAIL, reason=reason)
 
 
 def read_enrolment(data: bytes, *, fleet: str) -> ReadEnrolment:
@@ -57,7 +58,7 @@ def read_enrolment(data: bytes, *, fleet: str) -> ReadEnrolment:
     if agent_key == receipt_key:
         raise EnrolmentRefusedError("key_reuse", "agent and receipt key are one key", status=400)
     if str(request.fleet) != fleet:
-        raise refused()
+        raise refused(Reason.FOREIGN_FLEET)
     return ReadEnrolment(envelope, request, agent_key, receipt_key)
 
 
@@ -68,9 +69,9 @@ def check_signatures(read: ReadEnrolment, token_key: PublicKey) -> None:
         EnrolmentRefusedError: the one 403.
     """
     if token_key in (read.agent_key, read.receipt_key):
-        raise refused()
+        raise refused(Reason.SIGNATURE)
     if verified_signers(read.envelope, (token_key, read.agent_key)) != {token_key, read.agent_key}:
-        raise refused()
+        raise refused(Reason.SIGNATURE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,15 @@ class EnrolmentRefusedError(RefusedError):
 
     Attributes:
         status: the HTTP status the gateway answers with.
+        reason: why, for operators only; None where the code says it.
+        token: public part of the token, for operators only.
     """
 
-    def __init__(self, code: str, detail: str, *, status: int = 403) -> None:
+    def __init__(self, code: str, detail: str, *, status: int = 403, reason: str | None = None) -> None:
         super().__init__(code, detail)
         self.status = status
+        self.reason = reason
+        self.token: str | None = None
 
 
 class KeySetError(DispatcherError):

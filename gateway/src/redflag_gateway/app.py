@@ -23,6 +23,7 @@ from redflag_gateway.command_queue import CommandQueue
 from redflag_gateway.confirmed import Confirmed
 from redflag_gateway.doorkeeper import UNPROVEN_PER_ADDRESS, Doorkeeper
 from redflag_gateway.edge import Edge
+from redflag_gateway.events import Events
 from redflag_gateway.guard import Watchdog
 from redflag_gateway.handles import Handles
 from redflag_gateway.hearing import Hearing
@@ -84,6 +85,7 @@ class Gateway:
         key = SharedKey.from_hex(read_secret(settings.gateway_hmac_file, "REDFLAG_GATEWAY_HMAC_FILE"))
         metrics = Metrics(registry)
         self.broker = Broker(settings.nats_url, settings.gateway_nats_seed_file, metrics)
+        self.events = Events(self.broker, settings.gateway_origin, clock, metrics)
         self.parked, self.pending = ParkedPolls(), PendingSet()
         presence, delivered = Presence(), DeliveredLog()
         confirmed, beacon, shut_out = Confirmed(), Beacon(), ShutOut()
@@ -213,6 +215,7 @@ class Gateway:
             "refill": self._polls.refill(stop),
             "deliveries": self._telling.tell_deliveries(stop),
             "presence": self._telling.tell_presence(stop),
+            "events": self.events.run(stop),
         }
 
     async def stop(self, runner: web.AppRunner) -> None:
@@ -225,6 +228,7 @@ class Gateway:
             self._listener.close()
         await runner.cleanup()
         await self._telling.tell_last()
+        await self.events.tell()
         await self.broker.close()
 
 

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from redflag_gateway.app import Gateway
 from redflag_gateway.settings import Settings
+from redflag_ops.build_info import build, release
 from redflag_ops.errors import ConfigurationError
 from redflag_ops.logging import configure, get_logger
 from redflag_ops.ops_server import OpsServer
@@ -36,6 +37,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         raise ConfigurationError(f"REDFLAG_OPS_LISTEN: {error.strerror or error}") from None
     try:
         runner, url = await gateway.start()
+        gateway.events.started(release("redflag-gateway"), build())
         get_logger().info("gateway.started", url=url, ops_url=ops_url, origin=settings.gateway_origin)
         try:
             await run_loops(stop, gateway.loops(stop))

@@ -325,7 +325,9 @@ async def test_ended_generation_is_refused_and_told(rig: Rig, auth: AuthService)
         status, body = await attempt(rig, host, 1, enrolled.renewal_secret)
         assert (status, body["code"]) == (403, "generation_ended")
     events = await rig.events("generation_ended")
-    assert [event["agent_id"] for event in events] == [host.id, host.id]
+    # The same twice within a while is one row that counts.
+    assert {event["agent_id"] for event in events} == {host.id}
+    assert sum(event["count"] for event in events) == 2
     assert (await renew(rig, host, 2, second["secret"]))[0] == 200, "the good agent goes on"
 
 

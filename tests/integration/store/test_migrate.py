@@ -130,6 +130,24 @@ async def test_failed_migration_is_named_and_not_marked(
     assert await upgrade(empty_database) == head()
 
 
+async def events_of(url: str) -> list[tuple[str, str]]:
+    async with one_connection(url, application_name="tests") as connection:
+        rows = await connection.execute(text("SELECT code, data::text FROM system_event ORDER BY at"))
+        return [(row[0], row[1]) for row in rows]
+
+
+async def test_what_was_applied_and_what_failed_is_told(empty_database: str, tmp_path: Path) -> None:
+    await upgrade(empty_database)
+    await upgrade(empty_database)  # nothing to do, nothing to tell
+    with pytest.raises(MigrationFailedError):
+        await upgrade(empty_database, migrations=planted(tmp_path, 'op.execute("SELECT 1 / 0")'))
+    (done, failed) = await events_of(empty_database)
+    assert done[0] == "migrated"
+    assert head() in done[1]
+    assert failed[0] == "migration_failed"
+    assert "division by zero" in failed[1]
+
+
 async def test_newer_database_is_refused(database: str) -> None:
     async with one_connection(database, application_name="tests") as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = 'from_tomorrow'"))

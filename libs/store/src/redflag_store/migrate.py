@@ -11,8 +11,9 @@ Guarantees:
 There is no way down: a release that must be undone is followed by a migration that undoes it.
 """
 
+import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,10 @@ _LOCK_NOT_AVAILABLE: Final = "55P03"  # SQLSTATE
 _MONTHS: Final = text(
     "SELECT redflag_ensure_update_event_partitions(CAST(now() AT TIME ZONE 'UTC' AS date), :months)"
 )
+_EVENT: Final = text(
+    "INSERT INTO system_event (id, at, severity, component, code, message, data) VALUES "
+    "(gen_random_uuid(), now(), :severity, 'database', :code, :message, CAST(:data AS jsonb))"
+)
 
 # Importing the tables is what fills the metadata.
 _METADATA: Final = tables.Agent.metadata
@@ -63,7 +68,8 @@ class UpgradeBusyError(StoreError):
 async def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> str:
     """Apply every migration that is missing and return the revision reached.
 
-    Also makes the coming months' partitions, so that each start of RedFlag leaves room ahead.
+    Also makes the coming months' partitions, so that each start of RedFlag leaves room ahead, and tells what was
+    applied, or what failed, in the system events.
 
     Args:
         url: the owner's; the roles' may not change tables.
@@ -78,10 +84,16 @@ async def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> str:
     async with _connect(url) as connection:
         await _lock(connection)
         try:
-            revision = await connection.run_sync(_upgrade, ScriptDirectory(str(migrations)))
+            revision, applied = await connection.run_sync(_upgrade, ScriptDirectory(str(migrations)))
             with _named(lambda: f"{revision} (months of update_event)"):
                 await connection.execute(_MONTHS, {"months": MONTHS_AHEAD})
+                if applied:
+                    words = f"the database was brought to {revision}"
+                    await connection.execute(_EVENT, _event("info", "migrated", words, {"applied": applied}))
                 await connection.commit()
+        except MigrationFailedError as error:
+            await _tell_failed(connection, error)
+            raise
         finally:
             # Also released by the server when this connection ends, should even this fail.
             await connection.rollback()
@@ -149,7 +161,21 @@ def _context(connection: Connection, **opts: Any) -> MigrationContext:  # noqa: 
     )
 
 
-def _upgrade(connection: Connection, scripts: ScriptDirectory) -> str:
+def _event(severity: str, code: str, message: str, data: dict[str, Any]) -> dict[str, str]:
+    return {"severity": severity, "code": code, "message": message, "data": json.dumps(data)}
+
+
+async def _tell_failed(connection: AsyncConnection, error: MigrationFailedError) -> None:
+    """Write the failure where operators look, when the database has come far enough to hold it."""
+    data = {"revision": error.revision, "reason": error.reason[:2_000]}
+    with suppress(DBAPIError):
+        await connection.rollback()
+        words = f"migration {error.revision} failed"
+        await connection.execute(_EVENT, _event("critical", "migration_failed", words, data))
+        await connection.commit()
+
+
+def _upgrade(connection: Connection, scripts: ScriptDirectory) -> tuple[str, list[str]]:
     applied: list[str] = []
     planned: list[str] = []
 
@@ -170,7 +196,7 @@ def _upgrade(connection: Connection, scripts: ScriptDirectory) -> str:
     reached = context.get_current_revision()
     if reached is None:
         raise MigrationFailedError("none", "the folder of migrations is empty")
-    return reached
+    return reached, applied
 
 
 @contextmanager

@@ -133,6 +133,21 @@ async def take_seat(session: AsyncSession, token_id: str, at: datetime) -> Seat 
     return None if row is None else Seat(row["auto_approve"], json.loads(row["tags"]))
 
 
+async def why_no_seat(session: AsyncSession, token_id: str, at: datetime) -> str:
+    """Why `take_seat` took none: `token_revoked`, `token_expired`, `token_used_up`, `token_unknown`, or `other`."""
+    connection = await driver_connection(session)
+    row = await connection.fetchrow(
+        "SELECT revoked_at, expires_at, used, max_seats FROM enrollment_token WHERE id = $1", token_id
+    )
+    if row is None:
+        return "token_unknown"
+    if row["revoked_at"] is not None:
+        return "token_revoked"
+    if row["expires_at"] <= at:
+        return "token_expired"
+    return "token_used_up" if row["used"] >= row["max_seats"] else "other"
+
+
 async def key_is_known(session: AsyncSession, thumbprints: list[str]) -> bool:
     """Whether any of these keys belongs to an agent already."""
     connection = await driver_connection(session)
