@@ -22,14 +22,12 @@ from redflag_dispatcher.auth_service import AuthService
 from redflag_dispatcher.ends import Ends
 from redflag_dispatcher.enrolment import Enrolments
 from redflag_dispatcher.gateway_events import GatewayEvents
-from redflag_dispatcher.gateway_events import GatewayEvents
 from redflag_dispatcher.host_effects import FigureUpkeep
 from redflag_dispatcher.ingest import Ingest
 from redflag_dispatcher.jobs import JobWork, WaitingCounts
 from redflag_dispatcher.keys import KeyRing
 from redflag_dispatcher.live_settings import LiveSettings
 from redflag_dispatcher.metrics import Metrics
-from redflag_dispatcher.noticed import Noticed, started
 from redflag_dispatcher.noticed import Noticed, started
 from redflag_dispatcher.publisher import Publisher
 from redflag_dispatcher.pull import Puller
@@ -55,7 +53,6 @@ LAG_S = 5.0
 TALLIES_S = 5.0
 UPKEEP_S = 900.0  # between looks at what is older than its retention
 SCHEDULE_S = 1.0  # the scheduler makes at most one batch in this time
-NOTICED_S = 5.0  # between two rounds of writing what people should know
 NOTICED_S = 5.0  # between two rounds of writing what people should know
 FIGURES_S = 3_600.0  # between looks at which weeks of figures are due
 
@@ -155,7 +152,6 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
     manifests = ManifestAnnouncer(maker, nc, ring, clock=clock)
     beacons = BeaconAnnouncer(nc, ring, ground.live, fleet=fleet, clock=clock)
     gateway_events = GatewayEvents(maker, gateways, clock=clock, new_id=new)
-    gateway_events = GatewayEvents(maker, gateways, clock=clock, new_id=new)
     figures = FigureUpkeep(maker, ground.live, clock=clock)
     tallies = TallyUpkeep(maker, clock=clock, new_id=new)
     lag = OutboxLag(maker, clock=clock, metrics=metrics)
@@ -173,8 +169,6 @@ async def make_parts(ground: Ground, stack: AsyncExitStack) -> Parts:
         Loop("manifest", manifests.step, wakes.manifest, MANIFEST_S),
         Loop("beacon", beacons.step, wakes.beacon, settings.dispatcher_beacon_s),
         Loop("presence", presence.step, wakes.presence, PRESENCE_S),
-        Loop("gateway-events", gateway_events.step, wakes.timed, 0.1),
-        Loop("noticed", noticed.step, wakes.timed, NOTICED_S),
         Loop("gateway-events", gateway_events.step, wakes.timed, 0.1),
         Loop("noticed", noticed.step, wakes.timed, NOTICED_S),
         Loop("figures", figures.step, wakes.timed, FIGURES_S),
