@@ -30,7 +30,7 @@ class Hosts:
     Attributes:
         all_: every active host.
         host: these, by name or id.
-        group, tag, under, os: active hosts that match all that is given.
+        group, tag, under, os, needs_reboot: active hosts that match all that is given.
     """
 
     all_: Annotated[
@@ -44,11 +44,20 @@ class Hosts:
     tag: Annotated[str | None, Parameter(help="Hosts with this tag: NAME or NAME=VALUE.")] = None
     under: Annotated[str | None, Parameter(help="This host and everything that runs on it.")] = None
     os: Annotated[str | None, Parameter(help="Text in the operating system's name or version.")] = None
+    needs_reboot: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Hosts that wait for a restart.")
+    ] = False
 
     @property
     def conditions(self) -> Json:
         """The conditions given, as the API names them."""
-        given = {"group": self.group, "tag": self.tag, "under": self.under, "os": self.os}
+        given = {
+            "group": self.group,
+            "tag": self.tag,
+            "under": self.under,
+            "os": self.os,
+            "reboot_required": self.needs_reboot or None,
+        }
         return {name: value for name, value in given.items() if value is not None}
 
     @property

@@ -226,6 +226,7 @@ def test_a_command_shows_its_retries_and_its_cancel(cli: Cli, server: StandIn) -
 def test_one_way_to_say_which_hosts() -> None:
     assert selection(Hosts(all_=True)) == {"all": True}
     assert selection(Hosts(under="node-1", os="debian")) == {"filter": {"under": "node-1", "os": "debian"}}
+    assert selection(Hosts(needs_reboot=True)) == {"filter": {"reboot_required": True}}
     for wrong in (Hosts(), Hosts(all_=True, host=("a",)), Hosts(host=("a",), tag="x")):
         with pytest.raises(UsageRefusedError):
             selection(wrong)
