@@ -384,6 +384,7 @@ class Rig:
             "scan": IntentVerb.SCAN,
             "dry_run_update": IntentVerb.PLAN_UPDATES,
             "install_updates": IntentVerb.INSTALL_UPDATES,
+            "rollback_update": IntentVerb.ROLLBACK_UPDATES,
             "reboot": IntentVerb.REBOOT,
         }
         params = params or {"subsystem": "apt"}

@@ -173,7 +173,7 @@ def upgrade() -> None:
         "update_history",
         ["agent_id", "name", sa.literal_column("stored_at DESC"), sa.literal_column("id DESC")],
     )
-    newest_first = sa.literal_column("id DESC")
+    newest_first: sa.ColumnElement[str] = sa.literal_column("id DESC")
     op.create_index(
         "ix_command_state_recent", "command", ["state", sa.literal_column("requested_at DESC"), newest_first]
     )
