@@ -131,6 +131,39 @@ async def test_what_holds_is_shown_with_where_it_comes_from(api: Api) -> None:
         assert await session.scalar(text("SELECT revision FROM subsystem_revision")) == 4
 
 
+async def test_who_comes_into_a_group_or_loses_it_is_planned_anew(api: Api) -> None:
+    agent, other = await api.add_host(), await api.add_host("other")
+    await add_subsystems(api, agent, "apt", "system")
+    await add_subsystems(api, other, "apt")
+    await add_group(api, "web")
+    await api.call("POST", "/subsystem-defaults/apt", body={"group": "web", "interval_s": 60})
+
+    async def to_plan() -> list[tuple[str, str]]:
+        async with api.owner.begin() as session:
+            found = await session.execute(
+                text(
+                    "SELECT a.hostname, s.name FROM subsystem s JOIN agent a ON a.id = s.agent_id "
+                    "WHERE s.planned_rev = 0 ORDER BY 1, 2"
+                )
+            )
+            await session.execute(text("UPDATE subsystem SET planned_rev = 7"))
+            return [(row.hostname, row.name) for row in found]
+
+    for action in ("add", "remove", "add"):
+        await api.call("POST", f"/groups/web/{action}", body={"hosts": ["web-04"]})
+        assert await to_plan() == [("web-04", "apt")], action
+    shown = await api.call("GET", "/hosts/web-04/subsystems/apt")
+    assert (shown["values"]["interval_s"], shown["sources"]["interval_s"]) == (60, "group:web")
+    async with api.owner() as session:
+        before = await session.scalar(text("SELECT revision FROM subsystem_revision"))
+    await api.call("POST", "/groups/web/delete")
+    async with api.owner() as session:
+        assert await session.scalar(text("SELECT revision FROM subsystem_revision")) == before + 1
+    assert (await api.call("GET", "/subsystem-defaults"))["total"] == 0
+    shown = await api.call("GET", "/hosts/web-04/subsystems/apt")
+    assert shown["sources"]["interval_s"] == "built-in"
+
+
 async def test_null_takes_a_value_back_and_an_empty_default_goes(api: Api) -> None:
     agent = await api.add_host()
     await add_subsystems(api, agent, "apt")

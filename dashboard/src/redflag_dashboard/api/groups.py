@@ -22,6 +22,7 @@ from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
 from redflag_store.queries import groups as queries
 from redflag_store.queries.groups import GroupExistsError, GroupRow, TooManyGroupsError
+from redflag_store.queries.subsystems import replan_group, replan_members
 from redflag_store.tables import AgentGroup
 from redflag_wire.ids import new_id
 from redflag_wire.intent import IntentVerb
@@ -91,6 +92,7 @@ async def delete(call: Call[GroupPath, Nothing, Nothing]) -> Answer:
     group = (await host_lookup.one_group(call.tx, call.path.group)).group
     await _sign(call, "delete", group, [], {})
     answer = Deleted(id=group.id, name=group.name)
+    await replan_group(call.tx, group.id)
     await queries.delete_group(call.tx, group.id)
     return Answer(answer)
 
@@ -99,6 +101,7 @@ async def add(call: Call[GroupPath, Nothing, MembersRequest]) -> Answer:
     """Put hosts into a group."""
     group, agents = await _members(call, "add")
     changed = await queries.add_hosts(call.tx, group.id, agents, by=call.operator, at=call.parts.clock.now())
+    await replan_members(call.tx, group.id, agents)
     return await _membership(call, group.id, changed, len(agents) - changed)
 
 
@@ -106,6 +109,7 @@ async def remove(call: Call[GroupPath, Nothing, MembersRequest]) -> Answer:
     """Take hosts out of a group."""
     group, agents = await _members(call, "remove")
     changed = await queries.remove_hosts(call.tx, group.id, agents)
+    await replan_members(call.tx, group.id, agents)
     return await _membership(call, group.id, changed, len(agents) - changed)
 
 

@@ -183,9 +183,27 @@ async def change_default(
     return (await session.scalars(insert(SubsystemDefault).values(row).returning(SubsystemDefault))).one()
 
 
-async def replan_hosts(session: AsyncSession, agents: Collection[UUID]) -> None:
-    """Have these hosts planned anew; call it in the transaction that changes which groups they are in."""
-    if agents:
-        await session.execute(
-            update(Subsystem).where(col(Subsystem.agent_id).in_(list(agents))).values(planned_rev=0)
-        )
+async def replan_members(session: AsyncSession, group_id: UUID, agents: Collection[UUID]) -> None:
+    """Have these hosts planned anew as far as a group's defaults say; they came into it or went out of it.
+
+    Call it in the transaction that changes who is in the group.
+    """
+    if not agents:
+        return
+    names = select(col(SubsystemDefault.name)).where(col(SubsystemDefault.group_id) == group_id)
+    await session.execute(
+        update(Subsystem)
+        .where(col(Subsystem.agent_id).in_(list(agents)), col(Subsystem.name).in_(names))
+        .values(planned_rev=0)
+    )
+
+
+async def replan_group(session: AsyncSession, group_id: UUID) -> None:
+    """Have everything planned anew when a group with defaults goes; call it before the group is deleted."""
+    await session.execute(
+        text(
+            "UPDATE subsystem_revision SET revision = revision + 1 WHERE id = 1 "
+            "AND EXISTS (SELECT FROM subsystem_default WHERE group_id = :group_id)"
+        ),
+        {"group_id": group_id},
+    )

@@ -89,7 +89,7 @@ class SubsystemDefault(SQLModel, table=True):
 
     id: UUID = Field(primary_key=True)
     name: Str
-    group_id: UUID | None = None  # of `agent_group`
+    group_id: UUID | None = Field(default=None, foreign_key="agent_group.id", ondelete="CASCADE")
     priority: int = Field(
         default=100, sa_type=Integer, sa_column_kwargs={"server_default": text("100")}
     )  # of several groups the highest wins

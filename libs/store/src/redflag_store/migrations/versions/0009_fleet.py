@@ -146,6 +146,11 @@ def _groups() -> None:
         sa.PrimaryKeyConstraint("group_id", "agent_id", name=op.f("pk_agent_group_member")),
     )  # fmt: skip
     op.create_index(op.f("ix_agent_group_member_agent_id"), "agent_group_member", ["agent_id"], unique=False)
+    # Defaults of subsystems came before groups.
+    op.create_foreign_key(
+        op.f("fk_subsystem_default_group_id_agent_group"), "subsystem_default", "agent_group",
+        ["group_id"], ["id"], ondelete="CASCADE",
+    )  # fmt: skip
 
 
 def _big(*names: str) -> list[sa.Column[int]]:
