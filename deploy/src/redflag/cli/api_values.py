@@ -6,8 +6,9 @@ Apart from `connection` so that a command's help needs no HTTP client.
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
+from uuid import UUID
 
-from redflag.cli.problems import UsageRefusedError
+from redflag.cli.problems import NothingFoundError, UsageRefusedError
 
 Json = dict[str, Any]
 """A JSON object as the API answers it."""
@@ -22,6 +23,24 @@ def segment(text: str) -> str:
     if text in ("", ".", ".."):
         raise UsageRefusedError(f"{text!r} names nothing")
     return quote(text, safe="", errors="replace")
+
+
+def record_id(text: str, what: str) -> str:
+    """Return a record's id as it stands in an address.
+
+    Args:
+        text: as it was written.
+        what: the kind of record, `command` for one; `redflag commands list` lists them.
+
+    Raises:
+        NothingFoundError: it is no id, so no record has it.
+    """
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise NothingFoundError(
+            f"no {what} has the id {text!r}; ids are UUIDs", [f"see: redflag {what}s list"]
+        ) from None
 
 
 def query_texts(query: Mapping[str, object]) -> dict[str, str]:

@@ -1,12 +1,11 @@
 """`redflag commands`: what was asked of hosts, and how each of them went, step by step."""
 
 from typing import Annotated, Literal
-from uuid import UUID
 
 from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes, listing
-from redflag.cli.api_values import Json
+from redflag.cli.api_values import Json, record_id
 from redflag.cli.commands_view import (
     asker,
     cancel_text,
@@ -21,7 +20,7 @@ from redflag.cli.commands_view import (
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Since, Until, Waiting
 from redflag.cli.output import Cell, Column, Styled
-from redflag.cli.problems import ConflictError, NothingFoundError, UsageRefusedError
+from redflag.cli.problems import ConflictError, UsageRefusedError
 from redflag.cli.run import Session, run
 from redflag.cli.since import time_text
 from redflag.cli.waiting import follow, outcome
@@ -112,12 +111,7 @@ def cancel(command: str, /, *, waiting: Waiting = WAITING, common: Common = COMM
     command
         Its id.
     """
-
-    async def work(session: Session) -> ExitCode:
-        asked = await session.api.post(f"/commands/{command_id(command)}/cancel", None)
-        return await conclude(session, asked, waiting)
-
-    return run(common, work, waiting=waiting)
+    return _ask(command, "cancel", waiting, common)
 
 
 @app.command
@@ -129,9 +123,14 @@ def retry(command: str, /, *, waiting: Waiting = WAITING, common: Common = COMMO
     command
         Its id.
     """
+    return _ask(command, "retry", waiting, common)
+
+
+def _ask(command: str, what: str, waiting: Waiting, common: Common) -> int:
+    """Ask that something be done with a command; the answer is another command."""
 
     async def work(session: Session) -> ExitCode:
-        asked = await session.api.post(f"/commands/{command_id(command)}/retry", None)
+        asked = await session.api.post(f"/commands/{record_id(command, 'command')}/{what}", None)
         return await conclude(session, asked, waiting)
 
     return run(common, work, waiting=waiting)
@@ -160,7 +159,7 @@ def show(
         out = session.out
         if envelope and out.as_json:
             raise UsageRefusedError("--envelope prints one thing only; leave out --format json")
-        found = await session.api.get(f"/commands/{command_id(command)}")
+        found = await session.api.get(f"/commands/{record_id(command, 'command')}")
         code = ExitCode.DONE
         if waiting.wait:
             if not found["ended"]:
@@ -179,20 +178,6 @@ def show(
         return code
 
     return run(common, work, waiting=waiting)
-
-
-def command_id(text: str) -> str:
-    """Return a command's id as it stands in an address.
-
-    Raises:
-        NothingFoundError: it is no id, so no command has it.
-    """
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise NothingFoundError(
-            f"no command has the id {text!r}; ids are UUIDs", ["see: redflag commands list"]
-        ) from None
 
 
 def _show(session: Session, command: Json) -> None:

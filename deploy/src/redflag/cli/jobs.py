@@ -1,19 +1,18 @@
 """`redflag jobs`: asking many hosts for the same, following that, and stopping it."""
 
 from typing import Annotated, Final, Literal
-from uuid import UUID
 
 from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes, listing
-from redflag.cli.api_values import Json
-from redflag.cli.bulk import NO_HOSTS, Hosts, confirm, named, names_of, start_job
+from redflag.cli.api_values import Json, record_id
+from redflag.cli.bulk import NO_HOSTS, Hosts, start_job
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.jobs_view import follow_job, job_outcome, job_state, say_job, standing
 from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Waiting, parse_duration
 from redflag.cli.output import Cell, Column
-from redflag.cli.problems import NothingFoundError, UsageRefusedError
-from redflag.cli.reboot import checked_reason, delay_seconds
+from redflag.cli.problems import UsageRefusedError
+from redflag.cli.reboot import checked_reason, confirm_restarts, delay_seconds
 from redflag.cli.run import Session, run
 from redflag.cli.words import ago, counted, spell
 
@@ -83,10 +82,7 @@ def start(
         }  # fmt: skip
         params = params_of(kind, given)
         if kind == "reboot" and not yes:
-            total, names = await names_of(session, hosts)
-            if total:
-                what = f"This restarts {counted(total, 'host')}: {named(names, total)}."
-                confirm(session, what, str(total), "the number of hosts")
+            await confirm_restarts(session, hosts, params["delay_s"])
         return await start_job(session, kind.replace("-", "_"), params, hosts, waiting)
 
     return run(common, work, waiting=waiting)
@@ -173,7 +169,7 @@ def show(
     """
 
     async def work(session: Session) -> ExitCode:
-        found = await session.api.get(f"/jobs/{job_id(job)}")
+        found = await session.api.get(f"/jobs/{record_id(job, 'job')}")
         code = ExitCode.DONE
         if waiting.wait:
             found = await follow_job(session, found, waiting.timeout_s)
@@ -201,7 +197,7 @@ def cancel(job: str, /, *, waiting: Waiting = WAITING, common: Common = COMMON) 
     """
 
     async def work(session: Session) -> ExitCode:
-        found = await session.api.post(f"/jobs/{job_id(job)}/cancel", None)
+        found = await session.api.post(f"/jobs/{record_id(job, 'job')}/cancel", None)
         if waiting.wait:
             found = await follow_job(session, found, waiting.timeout_s)
         if session.out.as_json:
@@ -214,15 +210,3 @@ def cancel(job: str, /, *, waiting: Waiting = WAITING, common: Common = COMMON) 
         return ExitCode.DONE
 
     return run(common, work, waiting=waiting)
-
-
-def job_id(text: str) -> str:
-    """Return a job's id as it stands in an address.
-
-    Raises:
-        NothingFoundError: it is no id, so no job has it.
-    """
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise NothingFoundError(f"no job has the id {text!r}; ids are UUIDs", ["redflag jobs list"]) from None

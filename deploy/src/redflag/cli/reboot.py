@@ -49,25 +49,38 @@ def reboot(
     async def work(session: Session) -> ExitCode:
         one_or_many(host, hosts)
         params: Json = {"delay_s": delay_seconds(delay), "reason": checked_reason(reason)}
-        when = "at once" if not params["delay_s"] else f"after {delay}"
         if host is None:
             if not yes:
-                total, names = await names_of(session, hosts)
-                many = counted(total, "host")
-                if total:
-                    what = f"This restarts {many} {when}: {named(names, total)}."
-                    confirm(session, what, str(total), "the number of hosts")
+                await confirm_restarts(session, hosts, params["delay_s"])
             return await start_job(session, "reboot", params, hosts, waiting)
         if not yes:
             found = await session.api.get(f"/hosts/{segment(host)}")
             name = str(found["hostname"])
-            confirm(session, f"This restarts {name} {when}.", name, "its name")
+            confirm(session, f"This restarts {name} {_when(params['delay_s'])}.", name, "its name")
         command = await ask(
             session, f"/hosts/{segment(host)}/reboot", params, join=params if waiting.wait else None
         )
         return await conclude(session, command, waiting)
 
     return run(common, work, waiting=waiting)
+
+
+async def confirm_restarts(session: Session, hosts: Hosts, delay_s: int) -> None:
+    """Let a person confirm that many hosts are restarted, by typing how many they are.
+
+    Raises:
+        CliError: not confirmed, or it failed.
+    """
+    total, names = await names_of(session, hosts)
+    if total:  # for none at all the server says so
+        what = f"This restarts {counted(total, 'host')} {_when(delay_s)}: {named(names, total)}."
+        confirm(session, what, str(total), "the number of hosts")
+
+
+def _when(delay_s: int) -> str:
+    if not delay_s:
+        return "at once"
+    return f"after {delay_s} s" if delay_s % 60 else f"after {delay_s // 60} min"
 
 
 def delay_seconds(text: str) -> int:

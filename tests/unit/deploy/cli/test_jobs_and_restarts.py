@@ -91,7 +91,7 @@ def test_a_restart_is_confirmed_or_refused(cli: Cli, server: StandIn) -> None:
     server.answer("POST /hosts/web-04/reboot", a_command(kind="reboot"), status=202)
     ended = cli("reboot", "web-04")  # no terminal, so nobody to be asked
     assert (ended.code, server.bodies("POST /hosts/web-04/reboot")) == (2, [])
-    assert "This restarts web-04 after 1m." in ended.err
+    assert "This restarts web-04 after 1 min." in ended.err
     assert "--yes" in ended.err
     ended = cli("reboot", "web-04", "--yes", "--delay", "5m", "--reason", "new kernel")
     assert ended.code == 0
@@ -100,7 +100,7 @@ def test_a_restart_is_confirmed_or_refused(cli: Cli, server: StandIn) -> None:
     server.page("GET /hosts", a_host(), a_host(hostname="web-05"))
     many = cli("reboot", "--os", "debian")
     assert (many.code, server.bodies("POST /jobs")) == (2, [])
-    assert "This restarts 2 hosts after 1m: web-04, web-05." in many.err
+    assert "This restarts 2 hosts after 1 min: web-04, web-05." in many.err
     assert server.asked[-1].query["state"] == "active"
 
 
