@@ -18,10 +18,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.apt_bed_parts import config, dpkg_options, run, stanza
 from tests.support.apt_signing import ReleaseSigner
 
 APT_GET = "/usr/bin/apt-get"
@@ -29,7 +30,6 @@ APT_MARK = "/usr/bin/apt-mark"
 DPKG = "/usr/bin/dpkg"
 DPKG_DEB = "/usr/bin/dpkg-deb"
 DPKG_QUERY = "/usr/bin/dpkg-query"
-RUN_TIMEOUT_S = 60
 SUITE = "bed"
 SECURITY_SUITE = "bed-security"
 
@@ -150,7 +150,7 @@ class AptBed:
             "SHA256": hashlib.sha256(data).hexdigest(),
         }
         self._published[(name, version, arch)] = _Published(
-            suite=suite, stanza=_stanza(index_fields), path=path
+            suite=suite, stanza=stanza(index_fields), path=path
         )
         if write_indices:
             self._write_indices()
@@ -188,7 +188,7 @@ class AptBed:
         shutil.rmtree(tree, ignore_errors=True)
         meta = tree / "DEBIAN"
         meta.mkdir(parents=True, mode=0o755)
-        (meta / "control").write_text(_stanza(control))
+        (meta / "control").write_text(stanza(control))
         marker = f"usr/share/{control['Package']}/version"
         for name, content in {marker: control["Version"] + "\n", **files, **conffiles}.items():
             path = tree / name
@@ -203,7 +203,7 @@ class AptBed:
         pool.mkdir(exist_ok=True)
         version = control["Version"].replace(":", "%3a")
         target = pool / f"{control['Package']}_{version}_{control['Architecture']}.deb"
-        _run(
+        run(
             [DPKG_DEB, "--root-owner-group", "-Znone", "--build", str(tree), str(target)],
             {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         )
@@ -255,7 +255,7 @@ class AptBed:
 
     def apt(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """The real apt-get in the bed, without any of the product's options."""
-        return _run([APT_GET, "-q", *arguments], self.env, check=check)
+        return run([APT_GET, "-q", *arguments], self.env, check=check)
 
     def refresh(self) -> None:
         """apt-get update."""
@@ -266,10 +266,10 @@ class AptBed:
         self.apt("install", "-y", "--allow-downgrades", f"{name}={version}" if version else name)
 
     def hold(self, name: str) -> None:
-        _run([APT_MARK, "hold", name], self.env)
+        run([APT_MARK, "hold", name], self.env)
 
     def unhold(self, name: str) -> None:
-        _run([APT_MARK, "unhold", name], self.env)
+        run([APT_MARK, "unhold", name], self.env)
 
     def pin(self, text: str, name: str = "pin") -> None:
         """Write a preferences file."""
@@ -277,11 +277,11 @@ class AptBed:
 
     def dpkg(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """The real dpkg on the bed's root."""
-        return _run([DPKG, *_dpkg_options(self), *arguments], self.env, check=check)
+        return run([DPKG, *dpkg_options(self.root), *arguments], self.env, check=check)
 
     def everything(self) -> dict[str, str]:
         """What dpkg itself says of every package that is there: `2.0`, or `2.0 half-configured`."""
-        shown = _run(
+        shown = run(
             [DPKG_QUERY, f"--admindir={self.root}/var/lib/dpkg", "-W",
              "-f", "${Package} ${Version} ${db:Status-Status}\n"],
             self.env,
@@ -294,11 +294,11 @@ class AptBed:
         }
 
     def mark_auto(self, name: str) -> None:
-        _run([APT_MARK, "auto", name], self.env)
+        run([APT_MARK, "auto", name], self.env)
 
     def auto(self) -> set[str]:
         """Packages marked as installed automatically."""
-        return set(_run([APT_MARK, "showauto"], self.env).stdout.split())
+        return set(run([APT_MARK, "showauto"], self.env).stdout.split())
 
     def installed(self, name: str) -> str | None:
         """The installed and configured version, as dpkg itself says, or None."""
@@ -307,7 +307,7 @@ class AptBed:
 
     def status(self, name: str) -> tuple[str, str] | None:
         """dpkg's status word and version of a package, or None when dpkg does not know it."""
-        result = _run(
+        result = run(
             [DPKG_QUERY, f"--admindir={self.root}/var/lib/dpkg", "-W",
              "-f", "${db:Status-Status} ${Version}\n", name],
             self.env,
@@ -346,7 +346,7 @@ def build_bed(
     """
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    native = _run([DPKG, "--print-architecture"], {"PATH": "/usr/bin:/bin"}).stdout.strip()
+    native = run([DPKG, "--print-architecture"], {"PATH": "/usr/bin:/bin"}).stdout.strip()
     signer = ReleaseSigner(directory / "gpg") if signed else None
     bed = AptBed(directory=directory, native=native, locking=locking, signer=signer, method=method)
     for name in (
@@ -366,7 +366,7 @@ def build_bed(
     bed.path("etc/apt/sources.list").write_text(
         "".join(f"deb [{trust}] {method}:{bed.repo} {suite} main\n" for suite in (SUITE, SECURITY_SUITE))
     )
-    bed.config.write_text(_config(bed))
+    bed.config.write_text(config(bed.root, native, locking=locking))
     bed._write_indices()
     return bed
 
@@ -383,55 +383,3 @@ def build_bed_with_updates(directory: Path) -> AptBed:
     bed.publish("beta", "2.0", depends="gamma (>= 1.0)")
     bed.publish("gamma", "1.0")
     return bed
-
-
-def _dpkg_options(bed: AptBed) -> tuple[str, ...]:
-    return (
-        f"--root={bed.root}", "--force-not-root", "--force-script-chrootless", "--force-unsafe-io",
-        f"--log={bed.root}/var/log/dpkg.log",
-    )  # fmt: skip
-
-
-def _config(bed: AptBed) -> str:
-    return "\n".join(
-        [
-            f'Dir "{bed.root}/";',
-            f'Dir::State::status "{bed.root}/var/lib/dpkg/status";',
-            f'APT::Architecture "{bed.native}";',
-            f'APT::Architectures "{bed.native}";',
-            'APT::Sandbox::User "";',
-            # The same machine for ever: whether a phased update reaches it depends on this number.
-            'APT::Machine-ID "0123456789abcdef0123456789abcdef";',
-            'Acquire::Languages "none";',
-            # The bed's sources stand for the distribution's own, so that it has security updates.
-            'RedFlag::Security-Sites { "localhost"; };',
-            f'Debug::NoLocking "{"false" if bed.locking else "true"}";',
-            "DPkg::Options {",
-            *(f'  "{option}";' for option in _dpkg_options(bed)),
-            "};",
-            "",
-        ]
-    )
-
-
-def _stanza(fields: Mapping[str, str]) -> str:
-    return "".join(f"{key}: {value}\n" for key, value in fields.items() if value)
-
-
-def _run(
-    argv: Sequence[str], env: Mapping[str, str], *, check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        argv,
-        env=dict(env),
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=RUN_TIMEOUT_S,
-        check=False,
-    )
-    if check and result.returncode != 0:
-        message = f"{' '.join(argv)} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
-        raise RuntimeError(message)
-    return result
