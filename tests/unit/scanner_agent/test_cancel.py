@@ -1,6 +1,7 @@
 """Cancelling on the host: before, during and after its target, over crashes, and never by halves."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -8,6 +9,7 @@ from redflag_scanner_agent.journal import JournalState
 from redflag_scanner_agent.tombstones import LIFE, TOMBSTONES_MAX, Tombstones
 from redflag_wire.command import Command
 from redflag_wire.report import CommandState, Outcome
+from redflag_wire.report_bodies import InstallResult, Plan
 from tests.unit.scanner_agent.host import Host
 from tests.unit.scanner_agent.test_helper_steps import (
     PACKAGES,
@@ -83,6 +85,39 @@ async def test_installation_before_it_acts_is_stopped_with_nothing_changed(host:
     assert words(host, cancel)[-1] == SUCCEEDED
     assert host.manager.installed["hello"] == "1.0"
     assert host.manager.installs == 0
+
+
+@pytest.mark.parametrize("step", ["repair", "download"])
+async def test_step_that_outlives_its_caller_is_finished_and_the_next_one_not_begun(
+    host: Host, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    target = await install(host)
+    gate, finished, acted = asyncio.Event(), [], []
+
+    async def slow(_plan: Plan, on_step: Callable[[str], None], *, repair: bool = False) -> InstallResult:
+        assert not repair
+        on_step(step)
+        host.manager.began.set()
+        await gate.wait()
+        finished.append(step)
+        on_step("install")
+        acted.append("install")
+        raise AssertionError("it was cancelled")
+
+    monkeypatch.setattr(host.manager, "install", slow)
+    await host.give(target)
+    work = asyncio.create_task(host.work())
+    await host.manager.began.wait()
+    cancel = cancel_of(host, target)
+    await host.give(cancel)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert words(host, cancel)[-1][0] is CommandState.STARTED  # it ends with its target
+    gate.set()
+    await work
+    assert (finished, acted) == ([step], [])
+    assert words(host, target)[-1] == CANCELLED
+    assert words(host, cancel)[-1] == SUCCEEDED
 
 
 async def test_installation_that_acts_goes_on_and_the_cancel_is_too_late(host: Host) -> None:
