@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.bench import inventory_shape, poll_empty
+from tests.bench import inventory_shape, poll_empty, update_lists
 from tests.bench.figures import Figures
 from tests.bench.result import BenchResult
 
 BENCHES: dict[str, Callable[[], Coroutine[Any, Any, BenchResult | Figures]]] = {
     "inventory_shape": inventory_shape.measure,
     "poll_empty": poll_empty.measure,
+    "update_lists": update_lists.measure,
 }
 
 

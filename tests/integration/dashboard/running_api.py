@@ -131,6 +131,7 @@ class Api:
                     agent_id=agent,
                     command_id=command_id,
                     manager=plan.manager,
+                    mode=plan.mode.value,
                     digest=digest(plan.to_bytes()),
                     plan=plan.to_bytes(),
                     item_count=len(plan.items),
