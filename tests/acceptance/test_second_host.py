@@ -145,11 +145,12 @@ def test_a_second_host_joins_over_tls_and_meets_new_and_foreign_certificates(pla
         scans(installation)
 
         # A later start needs none of the options.
+        host.stop()
+        before = installation.ready["gateway_url"]
         installation.stop()
         installation.options = ("--no-agent",)
         installation.start()
-        assert installation.ready["gateway_url"].startswith("https://localhost:")
-        scans(installation)
+        assert installation.ready["gateway_url"] == before
     finally:
         host.stop()
         installation.kill_all()
