@@ -63,7 +63,10 @@ class DefaultsQuery(Strict):
 class ValuesChange(Strict):
     """What to set. Left out: as it is; null: no longer set here, so that the next default holds."""
 
-    enabled: bool | None = Field(default=None, description="Whether it is looked at at all")
+    enabled: bool | None = Field(
+        default=None,
+        description="Off: not scheduled, whatever auto_run says; an operator's own scan still runs",
+    )
     auto_run: bool | None = Field(default=None, description="Whether the scheduler looks by itself")
     interval_s: int | None = Field(default=None, ge=INTERVAL_MIN_S, le=INTERVAL_MAX_S)
     timeout_s: int | None = Field(default=None, ge=TIMEOUT_MIN_S, le=TIMEOUT_MAX_S)

@@ -46,7 +46,12 @@ _Every = Annotated[
     str | None, Parameter(help="How often, 1m to 24h, for example 30m; `default`: as the next default says.")
 ]
 _Timeout = Annotated[str | None, Parameter(help="How long one look may take; `default` takes it back.")]
-_On = Annotated[bool | None, Parameter(name="--on", negative="--off", help="Whether it is looked at at all.")]
+_On = Annotated[
+    bool | None,
+    Parameter(
+        name="--on", negative="--off", help="Whether it is scheduled; off, only an operator's own scan runs."
+    ),
+]
 _Auto = Annotated[
     bool | None,
     Parameter(
@@ -217,7 +222,7 @@ def changed_values(
     Args:
         every: a duration, or `default`.
         timeout: a duration, or `default`.
-        on: whether it is looked at at all.
+        on: whether it is scheduled.
         auto: whether by itself.
         reset: everything back to the next default.
         empty: whether naming nothing is fine.

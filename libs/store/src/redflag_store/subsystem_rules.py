@@ -46,7 +46,7 @@ class Values:
     """What holds for one subsystem.
 
     Attributes:
-        enabled: whether it is looked at at all.
+        enabled: off, it is not scheduled whatever `auto_run` says; an operator's own scan still runs.
         auto_run: whether the scheduler looks; if not, only an operator does.
         interval_s: seconds between two looks.
         timeout_s: seconds one look may take on the host.
