@@ -15,12 +15,14 @@ from typing import Any
 import aiohttp
 import pytest
 
+from redflag_broker_config.subjects import SERVICE_ENROLL
 from redflag_gateway import body, guard, listener
 from redflag_wire.report_framing import frame_reports
 from redflag_wire.signing import SigningKey
 from tests.integration.gateway.conftest import Bench, RunningGateway, eventually
 from tests.integration.gateway.doubles import REPORTS, AgentDouble
 from tests.integration.gateway.test_process import _settings, _start
+from tests.integration.gateway.test_reports_and_services import _enrolment
 from tests.support.certificates import Authority
 from tests.support.processes import free_port
 
@@ -373,6 +375,21 @@ async def test_refusals_do_not_flood_the_log(bench: Bench, gateway: RunningGatew
             assert (await peer.answer())[1]["connection"] == "close"
     assert gateway.metric("refusals_total", code="unsigned") == 300
     assert gateway.metric("records_dropped_total") > 0
+
+
+@pytest.mark.parametrize(("behind_proxy", "named"), [(True, "192.0.2.9"), (False, "127.0.0.1")])
+async def test_a_peer_is_named_by_a_proxy_that_was_announced_and_by_nobody_else(
+    bench: Bench, behind_proxy: bool, named: str
+) -> None:
+    running = await bench.start_gateway(gateway_behind_proxy=behind_proxy)
+    await bench.ready(running)
+    asked = await bench.dispatcher.serve(SERVICE_ENROLL, [{"status": 200, "body": {"enrolled": {}}}])
+    agent = bench.agent(running)
+    challenge = (await agent.send("GET", "/agent/v1/enroll/challenge", {})).body["challenge"]
+    headers = {"Content-Type": "application/json", "X-Forwarded-For": "203.0.113.5, 192.0.2.9"}
+    reply = await agent.send("POST", "/agent/v1/enroll", headers, _enrolment(bench, challenge).to_bytes())
+    assert reply.status == 200
+    assert (await asked.get())["peer"] == named
 
 
 async def test_with_tls_a_peer_that_does_not_shake_hands_gets_no_further(
