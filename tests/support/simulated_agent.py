@@ -19,6 +19,7 @@ import aiohttp
 from redflag_wire import base64_strict
 from redflag_wire.clock import Clock
 from redflag_wire.command import Command
+from redflag_wire.command_params import CancelParams
 from redflag_wire.enrolment import Enrolled, EnrollRequest
 from redflag_wire.enrolment_token import EnrolmentToken
 from redflag_wire.envelope import digest, parse_envelope, verify_envelope
@@ -71,6 +72,7 @@ class SimulatedAgent:
     prev: str | None = None
     done: dict[UUID, str] = field(default_factory=dict)
     deliveries: Counter[UUID] = field(default_factory=Counter)
+    cancelled: set[UUID] = field(default_factory=set)
 
     async def enrol(self, token: EnrolmentToken) -> None:
         """Take a seat of the token and keep the identity the server gives.
@@ -126,8 +128,7 @@ class SimulatedAgent:
             self.deliveries[command.cmd] += 1
             if command.cmd not in self.done:
                 self.done[command.cmd] = command_digest
-                states = (CommandState.RECEIVED, CommandState.STARTED, CommandState.DONE)
-                reports.extend((self._report(command, command_digest, state), b"") for state in states)
+                reports.extend((one, b"") for one in self._carried_out(command, command_digest))
         if reports:
             await self._call(
                 "POST", "/reports", body=frame_reports(reports), content_type=REPORTS_TYPE, expect=202
@@ -135,6 +136,20 @@ class SimulatedAgent:
         if handles:
             await self._call("POST", "/commands/ack", body=json.dumps({"handles": handles}).encode())
         return len(handles)
+
+    def _carried_out(self, command: Command, command_digest: str) -> list[bytes]:
+        """Everything succeeds at once, but for cancels, which find their target done or not yet there."""
+        if command.cmd in self.cancelled:
+            return [self._report(command, command_digest, CommandState.DONE, Outcome.CANCELLED, "cancelled")]
+        result, code = Outcome.SUCCEEDED, None
+        params = command.typed_params
+        if isinstance(params, CancelParams):
+            self.cancelled.add(params.cmd)
+            if params.cmd in self.done:
+                result, code = Outcome.FAILED, "too_late"
+        states = (CommandState.RECEIVED, CommandState.STARTED)
+        told = [self._report(command, command_digest, state) for state in states]
+        return [*told, self._report(command, command_digest, CommandState.DONE, result, code)]
 
     def _verify(self, data: bytes) -> tuple[Command, str]:
         assert self.manifest is not None
@@ -144,7 +159,14 @@ class SimulatedAgent:
         assert command.agent == self.agent_id
         return command, digest(verified.payload)
 
-    def _report(self, command: Command, command_digest: str, state: CommandState) -> bytes:
+    def _report(
+        self,
+        command: Command,
+        command_digest: str,
+        state: CommandState,
+        result: Outcome | None = None,
+        code: str | None = None,
+    ) -> bytes:
         assert self.agent_id is not None
         self.rseq += 1
         now = self.clock.now()
@@ -163,8 +185,8 @@ class SimulatedAgent:
             cmd=command.cmd,
             cmd_digest=command_digest,
             state=state,
-            result=Outcome.SUCCEEDED if done else None,
-            code=None,
+            result=result,
+            code=code,
             plan_digest=None,
             started=now,
             finished=now if done else None,
