@@ -117,7 +117,8 @@ async def test_pages_of_any_size_hold_every_row_once(api: Api, limit: int) -> No
             await api.add_update(agent, name, state="updated" if name == "b" and number == 1 else "pending")
             wanted.append((name, f"web-{number}"))
     wanted.remove(("b", "web-1"))
-    found, cursor = [], {}
+    found: list[tuple[str, str]] = []
+    cursor: dict[str, str] = {}
     while True:
         page = await api.call("GET", "/updates", limit=limit, **cursor)
         found += [(row["name"], row["hostname"]) for row in page["items"]]

@@ -1,7 +1,9 @@
+from datetime import UTC, datetime, timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redflag_dispatcher.report_chain import AHEAD_MAX, Chain, ChainFault
+from redflag_dispatcher.report_chain import AHEAD_MAX, GAP_PATIENCE, Chain, ChainFault
 
 
 def add(chain: Chain, rseq: int, prev: int | None, *, receipt: bool = False) -> list[ChainFault]:
@@ -82,3 +84,41 @@ def test_confirmed_never_goes_back_and_never_beyond_what_came(arrivals: list[int
         seen.add(n)
         assert chain.confirmed >= before
         assert set(range(1, chain.confirmed + 1)) <= seen
+
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def with_gap() -> Chain:
+    """Numbers 1, 6, 7 and 9."""
+    chain = Chain()
+    for rseq, prev in ((1, None), (6, 5), (7, 6), (9, 8)):
+        add(chain, rseq, prev)
+    return chain
+
+
+def test_gap_is_given_up_when_its_upper_edge_comes_again_after_a_while() -> None:
+    chain = with_gap()
+    assert chain.give_up_gap(6, first=NOW - GAP_PATIENCE, now=NOW) == range(2, 6)
+    assert (chain.confirmed, chain.ahead) == (7, {9})
+    assert chain.give_up_gap(9, first=NOW - GAP_PATIENCE, now=NOW) == range(8, 9)
+    assert (chain.confirmed, chain.ahead) == (9, set())
+
+
+def test_nothing_else_that_comes_again_gives_a_gap_up() -> None:
+    chain = with_gap()
+    long_ago = NOW - 10 * GAP_PATIENCE
+    assert chain.give_up_gap(1, first=long_ago, now=NOW) is None
+    assert chain.give_up_gap(7, first=long_ago, now=NOW) is None
+    assert chain.give_up_gap(6, first=NOW - GAP_PATIENCE + timedelta(seconds=1), now=NOW) is None
+    assert (chain.confirmed, chain.ahead) == (1, {6, 7, 9})
+    assert Chain().give_up_gap(1, first=long_ago, now=NOW) is None
+
+
+def test_skipped_number_closes_its_place_only() -> None:
+    chain = with_gap()
+    chain.skip(2)
+    assert chain.confirmed == 2
+    chain.skip(1)
+    chain.skip(8)
+    assert (chain.confirmed, chain.ahead) == (2, {6, 7, 8, 9})
