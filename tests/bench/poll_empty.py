@@ -26,6 +26,8 @@ ROUNDS = 5
 POLLS = 3000  # a round
 AGENTS = 50
 TARGET = 2.2
+# Fifty agents ask here for what thousands would.
+OFTEN = {"REDFLAG_GATEWAY_AGENT_RATE": "10000", "REDFLAG_GATEWAY_AGENT_BURST": "100000"}
 
 
 def cpu_seconds(pid: int) -> float:
@@ -56,7 +58,7 @@ async def answers(session: aiohttp.ClientSession, url: str) -> None:
 async def measure() -> BenchResult:
     """Start an installation and the floor, enrol agents, and measure in turns."""
     with open_directory("bench") as directory:
-        installation = Installation(directory, options=("--no-agent",))
+        installation = Installation(directory, OFTEN, options=("--no-agent",))
         installation.start()
         installation.scan_only_when_asked()
         floor = None
