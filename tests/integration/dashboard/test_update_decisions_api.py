@@ -118,7 +118,7 @@ async def test_pages_of_any_size_hold_every_row_once(api: Api, limit: int) -> No
             wanted.append((name, f"web-{number}"))
     wanted.remove(("b", "web-1"))
     found: list[tuple[str, str]] = []
-    cursor: dict[str, str] = {}
+    cursor: dict[str, Any] = {}
     while True:
         page = await api.call("GET", "/updates", limit=limit, **cursor)
         found += [(row["name"], row["hostname"]) for row in page["items"]]
