@@ -21,7 +21,7 @@ _NOT_FILLING: Final = frozenset(
 )
 """File systems that are full by nature, or in memory, or another one's space seen again."""
 
-SCANNER: Final = "agent.scanner"
+SCANNER: Final = "scanner"
 FAILED: Final = frozenset({ServerState.FAILED, ServerState.UNKNOWN})
 
 
@@ -78,9 +78,7 @@ def of_storage(storage: Storage) -> list[Told]:
     told = of_problems("storage", storage.problems)
     if failing:
         message = f"{len(failing)} disks say that they are failing: {', '.join(failing[:NAMED_MAX])}"
-        told.append(
-            Told(Severity.ERROR, "agent.storage", "disk_failing", message, {"disks": failing[:NAMED_MAX]})
-        )
+        told.append(Told(Severity.ERROR, SCANNER, "disk_failing", message, {"disks": failing[:NAMED_MAX]}))
     return told
 
 

@@ -9,11 +9,20 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from redflag_broker_config.subjects import BEACON_KEY, KV_BEACON
+from redflag_dispatcher import buckets
+from redflag_dispatcher.announce import BeaconAnnouncer
 from redflag_dispatcher.host_effects import FigureUpkeep, Looks
 from redflag_dispatcher.live_settings import LiveSettings
 from redflag_store.queries import host_figures as queries
 from redflag_store.queries.host_figures import MetricRow
+from redflag_wire.beacon import Beacon
+from redflag_wire.envelope import parse_envelope, verify_envelope
+from redflag_wire.payload_types import PayloadType
+from redflag_wire.report import ReportKind
 from redflag_wire.system_bodies import Process, Storage, System, Volume
+from tests.integration.dispatcher.rig import FLEET, Rig
+from tests.integration.dispatcher.test_ingest import inventory, take
 from tests.integration.store.rows import CLOCK, add_agents, opened
 from tests.support.postgres import DatabaseUrl
 
@@ -151,3 +160,62 @@ async def test_old_weeks_go_and_coming_ones_are_ready(database: DatabaseUrl) -> 
         with pytest.raises(DBAPIError, match="last day stay"):
             async with make.begin() as session:
                 await queries.keep_weeks(session, today=NOW.date(), ended_before=NOW)
+
+
+async def test_bodies_of_reports_become_figures_and_events(rig: Rig) -> None:
+    (host,) = await rig.add_hosts()
+    listed = {
+        **inventory(),
+        "reboot_required": True,
+        "problems": ["mirror a is away", "mirror b is away"],
+    }
+    looked = storage(NOW, "/").model_dump(mode="json")
+    looked["disks"] = [
+        {"device": "sda", "model": "", "size_bytes": None, "health": "failed", "temperature_celsius": None,
+         "power_on_hours": None}
+    ]  # fmt: skip
+    told = {
+        "type": "event",
+        "code": "agent_started",
+        "severity": "info",
+        "component": "agent",
+        "message": "it runs",
+    }
+    await take(
+        rig,
+        host,
+        host.report(ReportKind.METRICS, system(NOW).model_dump(mode="json")),
+        host.report(ReportKind.METRICS, looked),
+        host.report(ReportKind.INVENTORY, listed),
+        host.report(ReportKind.EVENT, told),
+        host.report(ReportKind.EVENT, told),
+    )
+    assert await rig.value("SELECT reboot_required FROM agent") is True
+    assert await rig.value("SELECT load1_milli FROM host_system") == 1500
+    assert await rig.value("SELECT mount FROM storage_volume") == "/"
+    (metric,) = await rig.rows("SELECT * FROM host_metric")
+    assert (metric["load1_milli"], metric["fullest_percent"]) == (1500, 50)
+    (problems,) = await rig.events("scan_problems")
+    assert (problems["component"], problems["agent_id"]) == ("scanner", host.id)
+    assert problems["message"] == "scan of apt: mirror a is away (and 1 more)"
+    assert len(await rig.events("disk_failing")) == 1
+    (started,) = await rig.events("agent_started")
+    assert (started["component"], started["count"]) == ("agent", 2)
+
+
+async def test_the_minimum_version_travels_in_the_beacon(rig: Rig) -> None:
+    live = LiveSettings(rig.maker, CLOCK)
+    beacons = BeaconAnnouncer(rig.nc, rig.keys.ring(), live, fleet=FLEET, clock=CLOCK)
+    found = []
+    for value in (None, "1.2.3"):
+        if value is not None:
+            await rig.rows(
+                "INSERT INTO setting VALUES ('agents.minimum_version', to_jsonb($1::text), now(), 'x')", value
+            )
+            live.stale()
+        await beacons.step()
+        data = await buckets.get(rig.nc, KV_BEACON, BEACON_KEY)
+        assert data is not None
+        verified = verify_envelope(parse_envelope(data), PayloadType.BEACON, [rig.keys.beacon.public])
+        found.append(Beacon.from_bytes(verified.payload).min_agent_version)
+    assert found == [None, "1.2.3"]
