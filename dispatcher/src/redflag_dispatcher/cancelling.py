@@ -5,7 +5,6 @@ hearing of either. Once a relay has touched its message it may be on its way, wh
 was never marked, an attempt without an answer. Then only the host can say what became of it, and the cancel travels.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -18,6 +17,7 @@ CAUSE_CANCELLED = "cancelled_before_publish"
 CAUSE_CANCELLING = "cancel_requested"
 CAUSE_SETTLED = "settled_by_server"
 CAUSE_TOO_LATE = "target_ended"
+CAUSE_UNREACHABLE = "agent_not_active"
 
 
 class Way(StrEnum):
@@ -25,6 +25,7 @@ class Way(StrEnum):
 
     SETTLED = "settled"
     TOO_LATE = "too_late"
+    UNREACHABLE = "unreachable"
     TRAVELS = "travels"
     REFUSED = "refused"
     LATER = "later"
@@ -47,7 +48,9 @@ class Settlement:
     why: str = ""
 
 
-def settle(agent: UUID, target: Target | None, message: Message | None, *, exists: bool) -> Settlement:
+def settle(
+    agent: UUID, target: Target | None, message: Message | None, *, exists: bool, active: bool = True
+) -> Settlement:
     """Return what becomes of a cancel.
 
     Args:
@@ -55,6 +58,7 @@ def settle(agent: UUID, target: Target | None, message: Message | None, *, exist
         target: the command it names, locked; None when there is none or another dispatcher holds it.
         message: the target's row in the outbox, locked; None when it has none.
         exists: whether there is such a command at all.
+        active: whether the host may be sent anything.
     """
     if target is None:
         if exists:
@@ -67,10 +71,12 @@ def settle(agent: UUID, target: Target | None, message: Message | None, *, exist
     state = ServerState(target.state)
     if state in END_STATES:
         return Settlement(Way.TOO_LATE, state)
-    if state is ServerState.CANCELLING:
-        return Settlement(Way.TRAVELS, state)
     if state is ServerState.REQUESTED or (state is ServerState.SIGNED and untouched(message)):
         return Settlement(Way.SETTLED, state, (ServerState.CANCELLED,))
+    if not active:
+        return Settlement(Way.UNREACHABLE, state)
+    if state is ServerState.CANCELLING:
+        return Settlement(Way.TRAVELS, state)
     return Settlement(Way.TRAVELS, state, route(state, ServerState.CANCELLING))
 
 
@@ -83,8 +89,3 @@ def untouched(message: Message | None) -> bool:
         and not message.claimed
         and not message.published
     )
-
-
-def targets_settled(settlements: Mapping[UUID, Settlement]) -> frozenset[UUID]:
-    """Return the targets that ended here, so that the same batch does not sign one of them."""
-    return frozenset(target for target, one in settlements.items() if one.way is Way.SETTLED)

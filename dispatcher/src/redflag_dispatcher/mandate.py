@@ -13,7 +13,7 @@ from redflag_dispatcher.errors import IntentRefusedError
 from redflag_dispatcher.intent_check import CheckedIntent, RequestedCommand, check_command
 from redflag_store.queries.signing import AgentRow, RequestedRow
 from redflag_store.states import AgentState, CommandSource
-from redflag_wire.command import CommandKind
+from redflag_wire.command import LONGEST_LIFE, CommandKind
 from redflag_wire.command_params import LOOKING_KINDS
 
 
@@ -85,6 +85,17 @@ def mandate_of(row: RequestedRow, known: Known, now: datetime) -> Mandate:
         # its commands, and a second cancel of one changes nothing.
         raise IntentRefusedError("intent_used", "this intent already made a command for this agent")
     return Mandate(kind, (intent.intent.operator,), intent.digest)
+
+
+def waited_too_long(row: RequestedRow, known: Known) -> bool:
+    """Whether a command whose intent has expired was asked for in time, and only waited: for a limit, or a signer.
+
+    Anything else with an expired intent is an alarm: somebody uses an old word of an operator again.
+    """
+    intent = None if row.intent_id is None else known.intents.get(row.intent_id)
+    if intent is None or row.kind not in LONGEST_LIFE:
+        return False
+    return row.requested_at < intent.intent.at + LONGEST_LIFE[CommandKind(row.kind)]
 
 
 def target_of(row: RequestedRow) -> UUID | None:

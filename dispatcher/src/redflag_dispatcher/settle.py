@@ -4,7 +4,7 @@ Guarantees: the target is changed under its own lock and its message's; a target
 left for the next look, because waiting here with agents locked could end in a deadlock; each change is an event.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -16,6 +16,7 @@ from redflag_dispatcher.cancelling import (
     CAUSE_CANCELLING,
     CAUSE_SETTLED,
     CAUSE_TOO_LATE,
+    CAUSE_UNREACHABLE,
     Settlement,
     Way,
     settle,
@@ -29,6 +30,7 @@ from redflag_store.queries.signing import RequestedRow
 from redflag_wire.report import Outcome
 
 TOO_LATE = "too_late"
+_CAUSES = {Way.SETTLED: CAUSE_SETTLED, Way.TOO_LATE: CAUSE_TOO_LATE, Way.UNREACHABLE: CAUSE_UNREACHABLE}
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ async def settle_cancels(
     session: AsyncSession,
     cancels: Mapping[UUID, tuple[RequestedRow, UUID]],
     *,
+    active: Container[UUID],
     at: datetime,
     new_id: Callable[[], UUID],
 ) -> Settled:
@@ -62,6 +65,7 @@ async def settle_cancels(
     Args:
         session: the signer's transaction, the agents locked.
         cancels: id of the cancel -> its row and the command it names.
+        active: hosts that may be sent something.
         at: the server's time.
         new_id: makes UUIDv7 keys.
     """
@@ -73,7 +77,13 @@ async def settle_cancels(
     targets, messages = await cancel_settle.lock_targets(session, wanted)
     ends: list[EndRow] = []
     for cancel, (row, target) in cancels.items():
-        one = settle(row.agent_id, targets.get(target), messages.get(target), exists=target in there)
+        one = settle(
+            row.agent_id,
+            targets.get(target),
+            messages.get(target),
+            exists=target in there,
+            active=row.agent_id in active,
+        )
         done.ways[cancel] = one
         if one.target is not None and one.steps and target not in done.gone:
             ends.append(_end_of_target(target, one))
@@ -93,14 +103,13 @@ async def settle_cancels(
         ended = _end_of_cancel(cancel, one)
         if ended is not None:
             ends.append(ended)
-            cause = CAUSE_SETTLED if one.way is Way.SETTLED else CAUSE_TOO_LATE
             steps = (ServerState(ended.to_state),)
             done.moves.extend(
                 moves_of(
                     cancel,
                     ServerState.REQUESTED,
                     steps,
-                    cause,
+                    _CAUSES[one.way],
                     at=at,
                     new_id=new_id,
                     detail={"command": str(target)},
@@ -128,5 +137,9 @@ def _end_of_cancel(cancel: UUID, one: Settlement) -> EndRow | None:
             return EndRow(cancel, requested, ServerState.SUCCEEDED.value, Outcome.SUCCEEDED.value)
         case Way.TOO_LATE:
             return EndRow(cancel, requested, ServerState.FAILED.value, Outcome.FAILED.value, TOO_LATE)
+        case Way.UNREACHABLE:
+            return EndRow(
+                cancel, requested, ServerState.FAILED.value, Outcome.FAILED.value, CAUSE_UNREACHABLE
+            )
         case _:
             return None

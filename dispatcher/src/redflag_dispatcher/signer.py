@@ -28,17 +28,18 @@ from redflag_dispatcher.fleet_limits import FleetLimits
 from redflag_dispatcher.intent_check import CheckedIntent, check_intent
 from redflag_dispatcher.keys import KeyRing
 from redflag_dispatcher.live_settings import LiveSettings
-from redflag_dispatcher.mandate import Known, Mandate, mandate_of, target_of
+from redflag_dispatcher.mandate import Known, Mandate, mandate_of, target_of, waited_too_long
 from redflag_dispatcher.metrics import Metrics
 from redflag_dispatcher.settle import Settled, settle_cancels
 from redflag_ops.logging import get_logger
 from redflag_store.command_states import ServerState
 from redflag_store.fleet_settings import FleetSettings
 from redflag_store.queries import cancel_settle, signing
+from redflag_store.queries.cancel_settle import EndRow
 from redflag_store.queries.journal import EventRow, write_events, write_moves
 from redflag_store.queries.signing import RequestedRow, SignedRow
 from redflag_store.queries.subsystem_runs import scan_timeouts
-from redflag_store.states import Severity
+from redflag_store.states import AgentState, Severity
 from redflag_wire.clock import Clock
 from redflag_wire.command import CommandKind
 from redflag_wire.envelope import digest
@@ -51,6 +52,7 @@ INTENTS_KEPT = 64  # verified intents remembered; a bulk intent is checked once,
 INTENT_KEPT_S = 60.0  # and for this long, so that a revoked intent key stops counting
 CAUSE_SIGNED = "signed"
 CAUSE_REFUSED = "intent_refused"
+CAUSE_LATE = "not_admitted"
 
 _log = get_logger()
 
@@ -66,6 +68,7 @@ class _Batch:
     rows: list[RequestedRow]
     signed: list[SignedRow]
     refused: list[_Refused]
+    late: list[RequestedRow]
     settled: Settled
 
 
@@ -171,9 +174,11 @@ class Signer:
         known = Known(intents, broken, agents, used, jobs)
         now = self._clock.now()
         refused: list[_Refused] = []
-        mandates = dict(self._mandates(rows, known, now, refused))
+        late: list[RequestedRow] = []
+        mandates = dict(self._mandates(rows, known, now, refused, late))
+        active = {agent.id for agent in agents.values() if agent.state == AgentState.ACTIVE}
         cancels = {row.id: (row, targets[row.id]) for row in rows if row.id in targets and row.id in mandates}
-        settled = await settle_cancels(session, cancels, at=now, new_id=self._new_id)
+        settled = await settle_cancels(session, cancels, active=active, at=now, new_id=self._new_id)
         refused.extend(
             _Refused(cancels[one][0], IntentRefusedError("cancel_target", settled.ways[one].why))
             for one in settled.all_of(Way.REFUSED)
@@ -190,7 +195,7 @@ class Signer:
             session, [row.id for row, one in todo if one.kind is CommandKind.SCAN]
         )
         signed = await asyncio.to_thread(self._sign, todo, known, timeouts, now, refused)
-        return _Batch(rows, signed, refused, settled)
+        return _Batch(rows, signed, refused, late, settled)
 
     async def _load_intents(
         self, session: AsyncSession, rows: list[RequestedRow]
@@ -220,13 +225,20 @@ class Signer:
 
     @staticmethod
     def _mandates(
-        rows: list[RequestedRow], known: Known, now: datetime, refused: list[_Refused]
+        rows: list[RequestedRow],
+        known: Known,
+        now: datetime,
+        refused: list[_Refused],
+        late: list[RequestedRow],
     ) -> Iterator[tuple[UUID, Mandate]]:
         for row in rows:
             try:
                 mandate = mandate_of(row, known, now)
             except IntentRefusedError as error:
-                refused.append(_Refused(row, error))
+                if error.code == "intent_expired" and waited_too_long(row, known):
+                    late.append(row)
+                else:
+                    refused.append(_Refused(row, error))
                 continue
             if row.intent_id is not None:
                 known.used.add((row.intent_id, row.agent_id))
@@ -298,7 +310,14 @@ class Signer:
     ) -> None:
         signed, refused = batch.signed, batch.refused
         await signing.store_signed(session, signed, now)
-        await signing.cancel_requested(session, [(one.row.id, one.error.code) for one in refused], now)
+        await cancel_settle.write_ends(
+            session,
+            [
+                *(_end(one.row, ServerState.CANCELLED, one.error.code) for one in refused),
+                *(_end(row, ServerState.EXPIRED, CAUSE_LATE) for row in batch.late),
+            ],
+            now,
+        )
         moves = [
             move
             for done in signed
@@ -322,6 +341,11 @@ class Signer:
                     new_id=self._new_id,
                     detail={"code": one.error.code, "detail": one.error.detail},
                 )
+            )
+        for row in batch.late:
+            steps = (ServerState.EXPIRED,)
+            moves.extend(
+                moves_of(row.id, ServerState.REQUESTED, steps, CAUSE_LATE, at=now, new_id=self._new_id)
             )
         await write_moves(session, [*batch.settled.moves, *moves])
         await write_events(
@@ -367,3 +391,7 @@ class Signer:
                 code=one.error.code,
                 detail=one.error.detail,
             )
+
+
+def _end(row: RequestedRow, state: ServerState, code: str) -> EndRow:
+    return EndRow(row.id, ServerState.REQUESTED.value, state.value, state.value, code)

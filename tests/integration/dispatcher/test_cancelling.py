@@ -151,6 +151,18 @@ async def test_cancel_of_a_quarantined_hosts_command_is_settled(rig: Rig) -> Non
     assert await rig.state(target) == "cancelled"
 
 
+async def test_nothing_is_signed_for_a_quarantined_host_not_even_a_cancel(rig: Rig) -> None:
+    (host,) = await rig.add_hosts()
+    target = await rig.signed(host)
+    await (await rig.relay()).step()
+    asked = await cancel(rig, host, target.cmd)
+    await rig.rows("UPDATE agent SET state = 'quarantined'")
+    await rig.signer().step()
+    assert await ended(rig, asked) == ("failed", "failed", "agent_not_active")
+    assert await rig.state(target.cmd) == "queued"
+    assert await rig.value("SELECT count(*) FROM signing_log") == 1
+
+
 async def test_cancel_without_an_intent_for_it_cancels_nothing(rig: Rig) -> None:
     host, other = await rig.add_hosts(2)
     (target,) = await rig.request([host])

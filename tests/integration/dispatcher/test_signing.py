@@ -190,6 +190,17 @@ async def test_old_intent_commands_nothing(rig: Rig) -> None:
     await refused(rig, await insert_command(rig, host, intent), "intent_expired")
 
 
+async def test_command_that_only_waited_longer_than_its_intent_is_good_for_is_no_alarm(rig: Rig) -> None:
+    (host,) = await rig.add_hosts()
+    intent = await store_intent(rig, rig.intent([host], at=CLOCK.now() - timedelta(hours=25)))
+    command = await insert_command(rig, host, intent)
+    await rig.rows("UPDATE command SET requested_at = now() - interval '2 hours'")
+    await rig.signer().step()
+    (row,) = await rig.rows("SELECT state, code FROM command WHERE id = $1", command)
+    assert (row["state"], row["code"]) == ("expired", "not_admitted")
+    assert await rig.events("intent_refused") == []
+
+
 async def test_verb_without_a_command_commands_nothing(rig: Rig) -> None:
     (host,) = await rig.add_hosts()
     intent = await store_intent(rig, rig.intent([host], IntentVerb.CREATE_TOKEN))

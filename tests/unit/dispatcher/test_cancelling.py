@@ -57,3 +57,10 @@ def test_cancel_of_a_cancel_is_refused() -> None:
 def test_target_another_program_holds_is_looked_at_again() -> None:
     assert settle(AGENT, None, None, exists=True).way is Way.LATER
     assert settle(AGENT, None, None, exists=False).way is Way.REFUSED
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "cancelling"])
+def test_nothing_travels_to_a_host_that_is_not_active(state: str) -> None:
+    one = settle(AGENT, target(state), None, exists=True, active=False)
+    assert (one.way, one.steps) == (Way.UNREACHABLE, ())
+    assert settle(AGENT, target("requested"), None, exists=True, active=False).way is Way.SETTLED

@@ -30,6 +30,7 @@ class RequestedRow:
     prev: UUID | None
     intent_id: UUID | None
     source: str
+    requested_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ SELECT kind FROM k WHERE kind IS NOT NULL
 _CLAIM = """
 SELECT r.* FROM unnest($1::text[], $2::integer[]) AS k (kind, most)
 CROSS JOIN LATERAL (
-    SELECT id, agent_id, kind, params::text AS params, op, wave, prev, intent_id, source FROM command
+    SELECT id, agent_id, kind, params::text AS params, op, wave, prev, intent_id, source, requested_at
+    FROM command
     WHERE state = 'requested' AND kind = k.kind ORDER BY id LIMIT k.most FOR UPDATE SKIP LOCKED
 ) AS r
 ORDER BY r.kind = 'cancel' DESC, r.id LIMIT $3
@@ -134,11 +136,6 @@ FROM (SELECT agent_id, max(seq) AS seq FROM unnest($1::uuid[], $2::bigint[]) AS 
 WHERE a.id = n.agent_id AND a.last_seq < n.seq
 """
 
-_CANCEL = """
-UPDATE command c SET state = 'cancelled', finished_at = $3, code = n.code, result = 'cancelled'
-FROM unnest($1::uuid[], $2::text[]) AS n (id, code) WHERE c.id = n.id AND c.state = 'requested'
-"""
-
 
 async def requested_kinds(session: AsyncSession) -> list[str]:
     """Return the kinds of which at least one command waits to be signed."""
@@ -166,6 +163,7 @@ async def claim_requested(session: AsyncSession, most: Mapping[str, int], limit:
             prev=row["prev"],
             intent_id=row["intent_id"],
             source=row["source"],
+            requested_at=row["requested_at"],
         )
         for row in await connection.fetch(_CLAIM, list(most), list(most.values()), limit)
     ]
@@ -222,11 +220,3 @@ async def store_signed(session: AsyncSession, rows: Sequence[SignedRow], at: dat
         _OUTBOX, ids, agents, [row.shard for row in rows], at, [row.urgent for row in rows]
     )
     await connection.execute(_LAST_SEQ, agents, seqs)
-
-
-async def cancel_requested(session: AsyncSession, refused: Sequence[tuple[UUID, str]], at: datetime) -> None:
-    """End requested commands as `cancelled`; each comes with its reason's code."""
-    if not refused:
-        return
-    connection = await driver_connection(session)
-    await connection.execute(_CANCEL, [row[0] for row in refused], [row[1] for row in refused], at)
