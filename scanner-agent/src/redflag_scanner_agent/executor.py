@@ -25,22 +25,22 @@ from redflag_ops.logging import get_logger
 from redflag_scanner_agent.actions import CHANGING_PACKAGES, Actions, Body, Ending, failed
 from redflag_scanner_agent.cancelling import AT_ONCE, Cancelling, Settled
 from redflag_scanner_agent.control import Control
-from redflag_scanner_agent.errors import AgentError, JournalError
+from redflag_scanner_agent.errors import JournalError
 from redflag_scanner_agent.failpoints import failpoint
 from redflag_scanner_agent.fast_mode import FastMode
 from redflag_scanner_agent.guard import About
-from redflag_scanner_agent.host_events import scan_failed
 from redflag_scanner_agent.inventory_memory import InventoryMemory
 from redflag_scanner_agent.journal import Entry, Journal, JournalState
 from redflag_scanner_agent.looks import Looks
 from redflag_scanner_agent.reboots import Reboots
-from redflag_scanner_agent.receipts import Receipts, Word, line, report_kind, seal
+from redflag_scanner_agent.receipts import Receipts, Word
 from redflag_scanner_agent.spool import Spool
+from redflag_scanner_agent.steps import Steps
 from redflag_scanner_agent.tombstones import Tombstones
 from redflag_wire.command import Command
 from redflag_wire.command_params import CommandKind, EnableHeartbeatParams, RebootParams
 from redflag_wire.report import BodyRef, CommandState, Outcome
-from redflag_wire.report_bodies import HostEvent, Inventory
+from redflag_wire.report_bodies import HostEvent
 
 ATTEMPTS_MAX = 3  # times the handling of one command may end the helper
 DISK_RETRY_FIRST_S = 1.0  # seconds until a step that found the disk full is tried again
@@ -93,7 +93,6 @@ class Executor:
         looks: Looks,
     ) -> None:
         self._journal = journal
-        self._spool = spool
         self._receipts = receipts
         self._actions = actions
         self._now = now
@@ -101,8 +100,15 @@ class Executor:
         self._reboots = reboots
         self._tombstones = tombstones
         self._fast_mode = fast_mode
-        self._memory = memory
-        self._looks = looks
+        self._steps = Steps(
+            journal=journal,
+            spool=spool,
+            receipts=receipts,
+            now=now,
+            boot_id=boot_id,
+            memory=memory,
+            looks=looks,
+        )
         self._cancelling = Cancelling(journal, tombstones, self._can_stop)
         self._waiting: deque[Entry] = deque()  # bounded by the journal: at most OPEN_MAX are open
         self._running: _Running | None = None
@@ -136,7 +142,7 @@ class Executor:
         word = Word(cmd=entry.cmd, cmd_digest=entry.digest, state=CommandState.RECEIVED)
         settled = Settled()
         with self._journal.step():
-            self._journal.receive(entry, lambda: self._said(word))
+            self._journal.receive(entry, lambda: self._steps.say(word))
             now = self._now()
             if command.kind in AT_ONCE and now is not None:
                 settled = self._settle(entry, command, now)
@@ -145,12 +151,9 @@ class Executor:
         self._follow(settled)
         self._wake.set()
 
-    def _said(self, word: Word) -> None:
-        self._receipts.say(word)
-
     def _settle(self, entry: Entry, command: Command, now: datetime) -> Settled:
         """Carry out what needs no waiting, within the caller's transaction; return what is to follow it."""
-        self._begin(entry, now)
+        self._steps.begin(entry, now)
         params = command.typed_params
         if isinstance(params, EnableHeartbeatParams):
             self._fast_mode.enable(params.duration_s, now)
@@ -360,7 +363,7 @@ class Executor:
             with self._journal.step():
                 self._settle(entry, command, now)
             return
-        await self._durably(lambda: self._begin(entry, now))
+        await self._durably(lambda: self._steps.begin(entry, now))
         log.info("command.started", by=list(command.by.approvers), intent=command.by.intent)
         failpoint("executor.before_act")
         ending = await self._act(entry, command)
@@ -390,7 +393,7 @@ class Executor:
 
     async def _begin_reboot(self, entry: Entry, params: RebootParams, now: datetime) -> None:
         due_ms = self._reboots.due_ms(params)
-        await self._durably(lambda: self._begin(entry, now, due_ms=due_ms))
+        await self._durably(lambda: self._steps.begin(entry, now, due_ms=due_ms))
         found = self._journal.find(entry.cmd)
         if found is None:
             raise JournalError("journal_order", f"command {entry.cmd} is gone")
@@ -408,84 +411,22 @@ class Executor:
         if ending is not None:
             await self._durably(lambda: self._finish(entry, entry.started, ending))
 
-    def _begin(self, entry: Entry, now: datetime, *, due_ms: int | None = None) -> None:
-        word = Word(cmd=entry.cmd, cmd_digest=entry.digest, state=CommandState.STARTED, started=now)
-        self._journal.start(
-            entry.cmd, boot_id=self._boot_id, at=now, report=lambda: self._said(word), due_ms=due_ms
-        )
-
     def _finish(self, entry: Entry, started: datetime | None, ending: Ending, *, settle: bool = True) -> None:
         """Write DONE, its report, and the end of the cancels that waited for it, in one transaction."""
-        finished = self._now()
         with self._journal.step():
-            self._finish_one(entry, started, ending, finished)
+            self._steps.finish(entry, started, ending)
             if settle:
                 for ended in self._cancelling.waited_for(entry.cmd, ending.outcome):
-                    self._finish_one(ended.entry, ended.entry.started, ended.ending, finished)
+                    self._steps.finish(ended.entry, ended.entry.started, ended.ending)
         log.info("command.done", result=ending.outcome.value, code=ending.code)
-        if finished is not None:
-            self._journal.prune(finished)
-            self._tombstones.prune(finished)
-
-    def _finish_one(
-        self, entry: Entry, started: datetime | None, ending: Ending, finished: datetime | None
-    ) -> None:
-        body, keep = self._packed(ending.body, full=ending.full)
-        ref, sealed = _sealed(body)
-        word = Word(
-            cmd=entry.cmd,
-            cmd_digest=entry.digest,
-            state=CommandState.DONE,
-            result=ending.outcome,
-            code=ending.code,
-            plan_digest=ending.plan_digest,
-            started=started,
-            finished=finished,
-            body=sealed,
-            ref=ref,
-        )
-
-        def report() -> None:
-            if ending.plan is not None and finished is not None:
-                self._journal.keep_plan(
-                    ending.plan.digest, ending.plan.manager, ending.plan.to_bytes(), finished
-                )
-            for more in ending.more:
-                self.send_beside(more, full=ending.full)
-            rseq = self._receipts.say(word)
-            if keep is not None:
-                self._memory.keep(keep, rseq=rseq)
-            self._looks.keep(ending.looked, finished)
-            for subsystem, code in ending.looked.items():
-                if code is not None:
-                    self._receipts.event(scan_failed(subsystem, code, ending.faults.get(subsystem, "")))
-
-        self._journal.finish(
-            entry.cmd,
-            result=ending.outcome.value,
-            code=ending.code,
-            at=finished,
-            plan_digest=ending.plan_digest,
-            body=sealed or None,
-            body_ref=None if ref is None else ref.model_dump_json(),
-            report=report,
-        )
+        now = self._now()
+        if now is not None:
+            self._journal.prune(now)
+            self._tombstones.prune(now)
 
     def send_beside(self, body: Body, *, full: bool) -> None:
-        """Leave a body for the agent key to sign, in the surrounding transaction if there is one."""
-        packed, keep = self._packed(body, full=full)
-        ref, sealed = _sealed(packed)
-        if ref is None:
-            return
-        pending = self._spool.add_pending(report_kind(body), sealed, ref)
-        if keep is not None and pending:
-            self._memory.keep(keep, pending=pending)
-
-    def _packed(self, body: Body | None, *, full: bool) -> tuple[Body | None, Inventory | None]:
-        if not isinstance(body, Inventory):
-            return body, None
-        packed = self._memory.pack(body, full=full)
-        return packed.body, packed.keep
+        """Leave a body that belongs to no command for the agent key to sign."""
+        self._steps.send_beside(body, full=full)
 
 
 def _as_cancelled(entry: Entry, command: Command, ending: Ending) -> Ending:
@@ -499,14 +440,3 @@ def _as_cancelled(entry: Entry, command: Command, ending: Ending) -> Ending:
 
 def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _sealed(body: Body | None) -> tuple[BodyRef | None, bytes]:
-    """Pack a body; one that is too large is replaced by the reason it is missing."""
-    if body is None:
-        return None, b""
-    try:
-        return seal(body)
-    except AgentError as error:
-        event = HostEvent(code=error.code, severity="error", component="helper", message=line(error.detail))
-        return seal(event)
