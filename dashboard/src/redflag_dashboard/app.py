@@ -17,6 +17,7 @@ from redflag_dashboard.api import (
     host_changes,
     host_figures,
     hosts,
+    installing,
     jobs,
     plans,
     records,
@@ -24,6 +25,7 @@ from redflag_dashboard.api import (
     settings,
     subsystems,
     tokens,
+    update_decisions,
     updates,
 )
 from redflag_dashboard.parts import Parts
@@ -44,6 +46,8 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *groups.ROUTES,
     *exports.ROUTES,
     *updates.ROUTES,
+    *update_decisions.ROUTES,
+    *installing.ROUTES,
     *plans.ROUTES,
     *commands.ROUTES,
     *cancels.ROUTES,
