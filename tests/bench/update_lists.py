@@ -24,6 +24,9 @@ SERVER = "ms, the median"
 
 SEED = f"""
 SET session_replication_role = replica;
+SET synchronous_commit = off;
+DROP INDEX ix_package_state_listed, ix_package_state_by_state;
+ALTER TABLE package_state DROP CONSTRAINT pk_package_state;
 INSERT INTO agent (id, hostname, machine_id, state, akt, created_at)
 SELECT md5('h' || n)::uuid, 'host-' || n, md5('m' || n), 'active', md5('a' || n), now()
 FROM generate_series(1, {HOSTS}) n;
@@ -33,7 +36,10 @@ SELECT md5('h' || n)::uuid, 'apt', 'package-' || lpad(((n % 20) * 7 + p * 8)::te
        '1.2.' || n % 20 || '-0ubuntu1', '1.2.' || n % 20 || '-0ubuntu1.4', 'Ubuntu', 'noble-updates', p % 5 = 0,
        CASE p % 25 WHEN 0 THEN 'critical' END, 'available', 1234567,
        CASE WHEN p = 7 AND n % 1000 = 0 THEN 'failed' WHEN p % 10 = 3 THEN 'approved' ELSE 'pending' END, now(), now()
-FROM generate_series(1, {HOSTS}) n, generate_series(1, {UPDATES}) p
+FROM generate_series(1, {HOSTS}) n, generate_series(1, {UPDATES}) p;
+ALTER TABLE package_state ADD CONSTRAINT pk_package_state PRIMARY KEY (agent_id, manager, name, arch);
+CREATE INDEX ix_package_state_listed ON package_state (name, manager, arch, agent_id) WHERE state <> 'updated';
+CREATE INDEX ix_package_state_by_state ON package_state (state, name, manager, arch, agent_id)
 """  # noqa: S608 - constants only
 
 HOST = UUID(hashlib.md5(b"h7777", usedforsecurity=False).hexdigest())
