@@ -161,7 +161,7 @@ async def test_events_are_listed_from_a_severity_on(api: Api) -> None:
                 for severity in (Severity.DEBUG, Severity.WARNING, Severity.ERROR)
             ],
         )
-    assert (await api.call("GET", "/events"))["total"] == 3
+    assert (await api.call("GET", "/events", component="ingest"))["total"] == 3
     page = await api.call("GET", "/events", severity="warning", host="web-04", component="ingest")
     assert [one["code"] for one in page["items"]] == ["code_error", "code_warning"]
     assert page["items"][0]["hostname"] == "web-04"

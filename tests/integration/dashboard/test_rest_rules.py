@@ -15,7 +15,10 @@ from redflag_dashboard.rest.openapi import PREFIX
 from redflag_dashboard.rest.route import Scope
 from tests.integration.dashboard.running_api import Api
 
-SAMPLE = {"host": "web-04", "command": str(UUID(int=7)), "digest": "sha256:" + "0" * 64}
+SAMPLE = {
+    "host": "web-04", "command": str(UUID(int=7)), "digest": "sha256:" + "0" * 64, "job": str(UUID(int=8)),
+    "group": "web", "key": "limits.agent_commands_burst", "subsystem": "apt",
+}  # fmt: skip
 HEADERS = (
     "Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy",
     "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Strict-Transport-Security",
