@@ -179,8 +179,9 @@ async def test_tombstones_end_and_are_bounded(host: Host) -> None:
     assert found.holds("a", None)
     assert not found.holds("a", now + LIFE * 1.01)
     assert found.prune(now + LIFE * 1.01) == 1
-    for number in range(TOMBSTONES_MAX + 5):
-        found.bury(f"{number:06d}", now + number * (LIFE / TOMBSTONES_MAX / 1000))
+    with host.file.transaction():
+        for number in range(TOMBSTONES_MAX + 5):
+            found.bury(f"{number:06d}", now + number * (LIFE / TOMBSTONES_MAX / 1000))
     assert host.file.db.execute("SELECT count(*) FROM tombstone").fetchone()[0] == TOMBSTONES_MAX
     assert not found.holds("000004", now)
     assert found.holds(f"{TOMBSTONES_MAX + 4:06d}", now)

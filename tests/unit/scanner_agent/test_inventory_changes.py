@@ -34,7 +34,7 @@ items = st.builds(
 inventories = st.lists(items, max_size=30, unique_by=lambda row: (row.name, row.arch))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(inventories, inventories)
 def test_changes_applied_to_the_base_are_the_new_inventory(
     base: list[UpdateItem], new: list[UpdateItem]
