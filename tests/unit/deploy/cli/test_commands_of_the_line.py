@@ -94,7 +94,7 @@ def test_a_held_update_says_so(cli: Cli, server: StandIn) -> None:
 
 def test_approving_says_one_of_three(cli: Cli, server: StandIn) -> None:
     answer = {"host_id": HOST_ID, "hostname": "web-04", "approved": [an_update(state="approved")],
-              "already_approved": 2, "intent_ids": []}  # fmt: skip
+              "already_approved": 2, "count": 1, "hosts": 1, "busy": 0, "intent_ids": []}  # fmt: skip
     server.answer("POST /updates/approve", answer)
     ended = cli("updates", "approve", "web-04", "alpha", "beta:i386=2")
     assert (ended.code, ended.err.splitlines()[0]) == (0, "1 approved, 2 had been before.")
@@ -155,7 +155,7 @@ def test_a_plan_is_shown_after_waiting(cli: Cli, server: StandIn) -> None:
     assert ended.out.index("gone:amd64") < ended.out.index("alpha:amd64")
     assert "redflag updates confirm web-04" in ended.err
     assert cli("updates", "plan", "web-04", "--wait", "--format", "json").json == plan
-    assert server.bodies("POST /updates/plan") == [{"host": "web-04"}] * 2
+    assert server.bodies("POST /updates/plan") == [{"host": "web-04", "mode": "packages"}] * 2
     assert cli("updates", "plan", "web-04").code == 0
     assert "redflag commands show" in cli("updates", "plan", "web-04").err
 

@@ -69,7 +69,7 @@ def test_without_any_plan_the_approved_ones_are_planned(cli: Cli, server: StandI
     plan_anew(server)
     server.answer(INSTALL, a_command(kind="install_updates"), 202)
     assert cli("updates", "install", "web-04").code == 0
-    assert server.bodies(ASK_PLAN) == [{"host": "web-04"}]
+    assert server.bodies(ASK_PLAN) == [{"host": "web-04", "mode": "packages"}]
 
 
 def test_a_plan_that_was_carried_out_is_used_up(cli: Cli, server: StandIn) -> None:
