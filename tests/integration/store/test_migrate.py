@@ -139,13 +139,14 @@ async def events_of(url: str) -> list[tuple[str, str]]:
 async def test_what_was_applied_and_what_failed_is_told(empty_database: str, tmp_path: Path) -> None:
     await upgrade(empty_database)
     await upgrade(empty_database)  # nothing to do, nothing to tell
+    assert await events_of(empty_database) == []
     with pytest.raises(MigrationFailedError):
-        await upgrade(empty_database, migrations=planted(tmp_path, 'op.execute("SELECT 1 / 0")'))
-    (done, failed) = await events_of(empty_database)
-    assert done[0] == "migrated"
-    assert head() in done[1]
+        await upgrade(empty_database, migrations=planted(tmp_path / "bad", 'op.execute("SELECT 1 / 0")'))
+    await upgrade(empty_database, migrations=planted(tmp_path / "good", 'op.execute("SELECT 1")'))
+    (failed, done) = await events_of(empty_database)
     assert failed[0] == "migration_failed"
     assert "division by zero" in failed[1]
+    assert done == ("migrated", '{"applied": ["9999_planted"]}')
 
 
 async def test_newer_database_is_refused(database: str) -> None:

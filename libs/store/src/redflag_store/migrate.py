@@ -69,7 +69,7 @@ async def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> str:
     """Apply every migration that is missing and return the revision reached.
 
     Also makes the coming months' partitions, so that each start of RedFlag leaves room ahead, and tells what was
-    applied, or what failed, in the system events.
+    applied to a database in use, or what failed, in the system events.
 
     Args:
         url: the owner's; the roles' may not change tables.
@@ -84,10 +84,11 @@ async def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> str:
     async with _connect(url) as connection:
         await _lock(connection)
         try:
+            before = await connection.run_sync(_revision)
             revision, applied = await connection.run_sync(_upgrade, ScriptDirectory(str(migrations)))
             with _named(lambda: f"{revision} (months of update_event)"):
                 await connection.execute(_MONTHS, {"months": MONTHS_AHEAD})
-                if applied:
+                if applied and before is not None:  # a new database is no news
                     words = f"the database was brought to {revision}"
                     await connection.execute(_EVENT, _event("info", "migrated", words, {"applied": applied}))
                 await connection.commit()
@@ -159,6 +160,12 @@ def _context(connection: Connection, **opts: Any) -> MigrationContext:  # noqa: 
             **opts,
         },
     )
+
+
+def _revision(connection: Connection) -> str | None:
+    revision = MigrationContext.configure(connection).get_current_revision()
+    connection.rollback()
+    return revision
 
 
 def _event(severity: str, code: str, message: str, data: dict[str, Any]) -> dict[str, str]:
