@@ -377,7 +377,7 @@ def _load(data: bytes) -> dict[str, Any]:
     # Text fields of an inventory refuse U+0000 themselves: here it would cost all rows for one odd version. No other
     # body may hold it at all, free-form data included: the database has no place for it.
     value = _load_object(data, allow_nul=True)
-    if value.get("type") not in {"inventory", "inventory_changes"} and b"\\u0000" in data:
+    if str(value.get("type")) not in {"inventory", "inventory_changes"} and b"\\u0000" in data:
         return _load_object(data, allow_nul=False)
     return value
 
