@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.memory import use_memory
+
 if TYPE_CHECKING:
     from tests.support.nats_server import Broker
     from tests.support.postgres import DatabaseUrl, PostgresServer
+
+
+def pytest_configure() -> None:
+    """Before the first temporary directory is made."""
+    use_memory()
 
 
 @pytest.fixture(autouse=True)
