@@ -1,5 +1,6 @@
 """The API as an aiohttp application: all routes, the page, the description, and what is around them."""
 
+from functools import cache
 from typing import Final
 
 from aiohttp import web
@@ -74,7 +75,7 @@ def build_app(parts: Parts) -> web.Application:
             app.router.add_get(path, handler_of(route, parts))
         else:
             app.router.add_route(route.method, path, handler_of(route, parts))
-    description = json_text.encode(openapi.document(ROUTES, parts.version))
+    description = _description(parts.version)
     front = page.page(parts.version)
     policy = page.policy()
 
@@ -87,3 +88,9 @@ def build_app(parts: Parts) -> web.Application:
     app.router.add_get(f"{openapi.PREFIX}/openapi.json", describe)
     app.router.add_get("/", show_page)
     return app
+
+
+@cache
+def _description(version: str) -> bytes:
+    """The OpenAPI document as JSON: made once in a process, because routes and version do not change in it."""
+    return json_text.encode(openapi.document(ROUTES, version))
