@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.bench import inventory_shape, poll_empty, update_lists
+from tests.bench import explain_lists, inventory_shape, poll_empty, update_lists
 from tests.bench.figures import Figures
 from tests.bench.result import BenchResult
 
 BENCHES: dict[str, Callable[[], Coroutine[Any, Any, BenchResult | Figures]]] = {
+    "explain_lists": explain_lists.measure,
     "inventory_shape": inventory_shape.measure,
     "poll_empty": poll_empty.measure,
     "update_lists": update_lists.measure,
