@@ -212,6 +212,11 @@ async def test_a_plan_that_was_carried_out_is_not_confirmed_any_more(api: Api, h
         )
     problem = await api.call("POST", f"/plans/{digest}/confirm", body={"host": "web-04"}, expect=409)
     assert (problem["code"], "carried out already" in problem["detail"]) == ("plan_outdated", True)
+    # The host was brought back and says the same again: that is a plan of its own, and not used up.
+    assert await api.add_plan(host, upgrade_plan("alpha")) == digest
+    shown = await api.call("GET", f"/plans/{digest}?host=web-04")
+    assert shown["last_install"] is None
+    await api.call("POST", f"/plans/{digest}/confirm", body={"host": "web-04"})
 
 
 async def test_updates_are_exported_as_csv_and_json(api: Api, host: UUID) -> None:

@@ -1,7 +1,6 @@
 """Plans: listing, showing, confirming."""
 
 from typing import Final
-from uuid import UUID
 
 from redflag_dashboard.api import commanding, host_lookup
 from redflag_dashboard.models.common import Page, PlanPath
@@ -12,7 +11,13 @@ from redflag_dashboard.rest.problems import ProblemCode, ProblemError
 from redflag_dashboard.rest.route import Answer, AnyRoute, Call, Nothing, Route, Scope
 from redflag_store.command_states import END_STATES, ServerState
 from redflag_store.queries.hosts import lock_host
-from redflag_store.queries.plans import confirm_plan, last_install, list_plans, plans_of_digest
+from redflag_store.queries.plans import (
+    PlanRow,
+    confirm_plan,
+    last_install,
+    list_plans,
+    plans_of_digest,
+)
 from redflag_store.queries.update_decisions import note_confirmation
 from redflag_wire.errors import WireError
 from redflag_wire.intent import IntentVerb
@@ -43,9 +48,13 @@ async def show(call: Call[PlanPath, PlanQuery, Nothing]) -> Answer:
     async with call.parts.sessions() as session:
         agent = await host_lookup.host_id(session, call.query.host)
         rows = await plans_of_digest(session, call.path.digest, agent_id=agent)
-        last = None if agent is None else await last_install(session, agent, call.path.digest)
-    if not rows:
-        raise ProblemError(ProblemCode.PLAN_NOT_FOUND, f"no dry run came to the plan {call.path.digest}")
+        if not rows:
+            raise ProblemError(ProblemCode.PLAN_NOT_FOUND, f"no dry run came to the plan {call.path.digest}")
+        last = (
+            None
+            if agent is None
+            else await last_install(session, agent, call.path.digest, planned_at=rows[0].plan.created_at)
+        )
     try:
         return Answer(PlanDetail.of(rows, last))
     except WireError as error:
@@ -67,7 +76,7 @@ async def confirm(call: Call[PlanPath, Nothing, HostRequest]) -> Answer:
         raise ProblemError(
             ProblemCode.PLAN_OUTDATED, "a later plan of this host exists; look at that one and confirm it"
         )
-    await _refuse_used(call, agent, digest)
+    await _refuse_used(call, row)
     if row.confirmed_at is None:
         intent = commanding.intent_of(
             call, IntentVerb.CONFIRM_PLAN, [agent], {"manager": row.plan.manager, "plan_digest": digest}
@@ -80,9 +89,10 @@ async def confirm(call: Call[PlanPath, Nothing, HostRequest]) -> Answer:
     return Answer(PlanSummary.of(rows[0]))
 
 
-async def _refuse_used(call: Call[PlanPath, Nothing, HostRequest], agent: UUID, digest: str) -> None:
-    """Refuse to confirm a plan that was carried out: the host is another one since."""
-    last = await last_install(call.tx, agent, digest)
+async def _refuse_used(call: Call[PlanPath, Nothing, HostRequest], row: PlanRow) -> None:
+    """Refuse to confirm a plan that was carried out: the host is another one since, until it says the same anew."""
+    plan = row.plan
+    last = await last_install(call.tx, plan.agent_id, plan.digest, planned_at=plan.created_at)
     if last is None or last.state in _NOTHING_DONE:
         return
     if last.state in END_STATES:

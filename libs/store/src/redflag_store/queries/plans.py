@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, tuple_, update
+from sqlalchemy import Select, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
+from redflag_store.command_states import END_STATES
 from redflag_store.tables import Agent, Command, UpdatePlan
 
 HOSTS_MAX: Final = 200  # hosts named with one plan
@@ -122,14 +123,27 @@ async def plans_of_digest(
     return [PlanRow(*row) for row in (await session.execute(statement)).all()]
 
 
-async def last_install(session: AsyncSession, agent_id: UUID, digest: str) -> LastInstall | None:
-    """The last command to carry out the plan of this digest on this host; None when there was none."""
+async def last_install(
+    session: AsyncSession, agent_id: UUID, digest: str, *, planned_at: datetime
+) -> LastInstall | None:
+    """The last command to carry out a plan; None when there was none.
+
+    A plan that is made again after it was carried out and undone has the same digest, but is not used up: of the
+    earlier commands only those that have not ended count.
+
+    Args:
+        session: the database.
+        agent_id: the host.
+        digest: of the plan.
+        planned_at: when the host came to this plan last.
+    """
     statement = (
         select(col(Command.id), col(Command.state), col(Command.result), col(Command.requested_at))
         .where(
             col(Command.agent_id) == agent_id,
             col(Command.kind).in_(["install_updates", "rollback_update"]),
             col(Command.params)["plan_digest"].astext == digest,
+            or_(col(Command.requested_at) >= planned_at, col(Command.state).not_in(END_STATES)),
         )
         .order_by(col(Command.requested_at).desc(), col(Command.id).desc())
         .limit(1)
