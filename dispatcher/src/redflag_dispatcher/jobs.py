@@ -8,8 +8,9 @@ more.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -27,13 +28,15 @@ from redflag_store.queries.commands_create import (
     create_each,
 )
 from redflag_store.queries.job_work import CancelRow, Decision, ItemRow
+from redflag_store.queries.update_decisions import Wait, wait_for_commands
 from redflag_store.states import JobItemState
 from redflag_wire.clock import Clock
 from redflag_wire.command import LONGEST_LIFE, CommandKind
-from redflag_wire.command_params import parse_params
+from redflag_wire.command_params import CommandParams, DryRunUpdateParams, PlanMode, parse_params
 from redflag_wire.errors import WireError
 
 BATCH: Final = 200  # items of one transaction
+PARAMS_MAX: Final = 1 << 20  # characters of all parameters of one transaction: some 20,000 packages of plans
 JOBS_AT_ONCE: Final = 20  # jobs ended in one step
 SOONEST_S: Final = 1.0  # an item a rate holds back is not tried sooner
 EXPIRED: Final = "expired"
@@ -78,10 +81,11 @@ class JobWork:
         return self._batch in {stopped, cancelled, made}
 
     async def make(self) -> int:
-        """Decide one batch of due items; return how many items it was."""
+        """Decide one batch of due items; return how many, a whole batch when some were left for the next."""
         now = self._clock.now()
         async with self._sessions() as session, session.begin():
-            rows = await queries.claim_items(session, now, self._batch)
+            claimed = await queries.claim_items(session, now, self._batch)
+            rows = bounded(claimed)
             decisions = [one for one in (_refused_at_once(row, now) for row in rows) if one is not None]
             decided = {(one.job_id, one.position) for one in decisions}
             todo = [row for row in rows if (row.job_id, row.position) not in decided]
@@ -90,12 +94,13 @@ class JobWork:
                 decisions.extend(
                     decide(row, outcome, now) for row, outcome in zip(turn, outcomes, strict=True)
                 )
+                await wait_for_commands(session, list(waits(turn, outcomes)), at=now)
             await queries.write_decisions(session, decisions, now)
         for one in decisions:
             self._metrics.job_items.labels(one.code or one.state.value).inc()
         if any(one.state is JobItemState.MADE for one in decisions):
             self._made()
-        return len(rows)
+        return len(rows) if len(rows) == len(claimed) else self._batch
 
     async def stop(self) -> int:
         """Refuse one batch of what waits in jobs that are to end; return how many items it was."""
@@ -166,6 +171,16 @@ def turns(rows: Iterable[_Row]) -> list[list[_Row]]:
     return found
 
 
+def bounded(rows: list[ItemRow]) -> list[ItemRow]:
+    """Return the first rows whose parameters together are not too much for one transaction, at least one."""
+    weights = accumulate(len(row.params) for row in rows)
+    return [
+        row
+        for number, (row, weight) in enumerate(zip(rows, weights, strict=True))
+        if not number or weight <= PARAMS_MAX
+    ]
+
+
 def decide(row: ItemRow, outcome: Outcome, now: datetime) -> Decision:
     """Return what becomes of an item."""
     if isinstance(outcome, UUID):
@@ -177,11 +192,25 @@ def decide(row: ItemRow, outcome: Outcome, now: datetime) -> Decision:
     return Decision(row.job_id, row.position, JobItemState.REFUSED, code=outcome.code, existing_id=existing)
 
 
+def waits(rows: Iterable[ItemRow], outcomes: Iterable[Outcome]) -> Iterator[Wait]:
+    """Return the packages that wait for the plans just asked for; a plan in another mode names none."""
+    read: dict[str, CommandParams] = {}  # most items of a job share their parameters
+    for row, outcome in zip(rows, outcomes, strict=True):
+        if row.kind != CommandKind.DRY_RUN_UPDATE or not isinstance(outcome, UUID):
+            continue
+        params = read.get(row.params)
+        if params is None:
+            params = read[row.params] = parse_params(CommandKind.DRY_RUN_UPDATE, json.loads(row.params))
+        if isinstance(params, DryRunUpdateParams) and params.mode is PlanMode.PACKAGES:
+            for package in params.packages:
+                yield Wait(row.agent_id, params.manager, package.name, package.arch, outcome)
+
+
 def _refused_at_once(row: ItemRow, now: datetime) -> Decision | None:
     try:
         kind = CommandKind(row.kind)
         parse_params(kind, json.loads(row.params))
-    except (ValueError, WireError):
+    except (ValueError, TypeError, RecursionError, WireError):
         # create_job lets none of these through; a row written by other means stops nobody else's.
         return Decision(row.job_id, row.position, JobItemState.REFUSED, code=INVALID)
     if row.requested_at + LONGEST_LIFE[kind] <= now:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from redflag_dispatcher.jobs import JobWork
@@ -230,3 +231,33 @@ async def test_old_item_is_refused_because_its_intent_covers_nothing_any_more(ri
     await drain(work(rig, clock).step)
     (item,) = await rig.rows("SELECT state, code FROM job_item WHERE job_id = $1", job)
     assert (item["state"], item["code"]) == ("refused", "expired")
+
+
+async def test_plans_of_a_job_hold_their_packages_until_they_are_there(rig: Rig) -> None:
+    hosts = await rig.add_hosts(2)
+    package = {"name": "openssl", "arch": "amd64", "version": "2"}
+    params = {"manager": "apt", "packages": [package]}
+    for host, state in zip(hosts, ("approved", "installing"), strict=True):
+        await rig.rows(
+            "INSERT INTO package_state (agent_id, manager, name, arch, installed, candidate, availability, state, "
+            "first_seen_at, changed_at) "
+            "VALUES ($1, 'apt', 'openssl', 'amd64', '1', '2', 'available', $2, now(), now())",
+            host.id,
+            state,
+        )
+    await make_job(rig, hosts, kind="dry_run_update", params=params, verb=IntentVerb.PLAN_UPDATES, key=None)
+    await drain(work(rig).step)
+    rows = await rig.rows("SELECT agent_id, state, command_id FROM package_state")
+    found = {row["agent_id"]: (row["state"], row["command_id"]) for row in rows}
+    made = await rig.value("SELECT id FROM command WHERE agent_id = $1", hosts[0].id)
+    assert found == {hosts[0].id: ("checking_dependencies", made), hosts[1].id: ("installing", None)}
+
+
+async def test_total_that_is_too_low_and_an_end_without_an_intent_stop_no_job(rig: Rig) -> None:
+    hosts = await rig.add_hosts(3)
+    job = await make_job(rig, hosts)
+    await rig.rows("UPDATE job SET total = 1")
+    await drain(work(rig).step)
+    assert ((await view(rig, job)).job.made, (await view(rig, job)).job.total) == (3, 3)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await rig.rows("UPDATE job SET state = 'cancelling'")

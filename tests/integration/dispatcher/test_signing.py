@@ -175,6 +175,33 @@ async def test_intent_is_good_for_one_command_per_agent(rig: Rig) -> None:
     await rig.signer().step()
     intent = await rig.value("SELECT id FROM intent")
     await refused(rig, await insert_command(rig, host, intent), "intent_used")
+
+
+async def test_intent_of_a_command_that_ended_before_it_was_signed_is_spent(rig: Rig) -> None:
+    (host,) = await rig.add_hosts()
+    await rig.request([host])
+    await rig.rows("UPDATE command SET state = 'cancelled', finished_at = now()")
+    intent = await rig.value("SELECT id FROM intent")
+    await refused(rig, await insert_command(rig, host, intent), "intent_used")
+
+
+@pytest.mark.parametrize("params", ["[1]", '"x"', "null", "1" * 5000, "[" * 1500 + "]" * 1500])
+async def test_parameters_that_are_no_object_stop_nobody_elses_command(rig: Rig, params: str) -> None:
+    bad, good = await rig.add_hosts(2)
+    command = await insert_command(rig, bad, await store_intent(rig, rig.intent([bad])))
+    await rig.rows("UPDATE command SET params = $1::jsonb", params)
+    (other,) = await rig.request([good])
+    await refused(rig, command, "intent_params")
+    assert await rig.state(other) == "signed"
+
+
+async def test_scheduled_scans_of_a_fleet_do_not_stand_before_an_operators(rig: Rig) -> None:
+    hosts = await rig.add_hosts(4)
+    for host in hosts[1:]:
+        await insert_command(rig, host, None, source="system")
+    (asked,) = await rig.request([hosts[0]])
+    await rig.signer(batch=1).step()
+    assert await rig.rows("SELECT id FROM command WHERE state = 'signed'") == [{"id": asked}]
     # Two copies in one batch: one of them at most.
     fresh = await store_intent(rig, rig.intent([host]))
     for _ in range(2):

@@ -128,5 +128,10 @@ async def test_database_refuses_to_forget_what_is_young(rig: Rig, function: str)
         for table in ("command", "command_event", "signing_log", "report_inbox", "system_event"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(f"DELETE FROM {table}")  # noqa: S608
+        with pytest.raises(asyncpg.RaiseError, match="at most"):
+            await connection.execute(f"SELECT {function}(now() - interval '99 days', NULL)")
+        # Nothing named is not everything.
+        with pytest.raises(asyncpg.RaiseError, match="the last day stay"):
+            await connection.execute("SELECT redflag_drop_host_metric_weeks(NULL)")
     finally:
         await connection.close()

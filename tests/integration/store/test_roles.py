@@ -73,6 +73,30 @@ DASHBOARD_REFUSED = [
     "DELETE FROM subsystem",
     "INSERT INTO subsystem_revision DEFAULT VALUES",
     "UPDATE agent SET fast_forever = true",
+    "INSERT INTO job (made) VALUES (1)",
+    "INSERT INTO job (state) VALUES ('finished')",
+    "INSERT INTO job (cancel_intent_id) VALUES (NULL)",
+    "INSERT INTO job_item (command_id) VALUES (gen_random_uuid())",
+    "INSERT INTO job_item (state) VALUES ('made')",
+    "UPDATE job SET made = 0",
+    "UPDATE job_item SET command_id = NULL",
+    "DELETE FROM job",
+    "DELETE FROM job_item",
+    "INSERT INTO tally (rows) VALUES (1)",
+    "INSERT INTO update_tally (hosts) VALUES (1)",
+    "UPDATE agent_update_count SET open = 0",
+    *(
+        f"DO 'BEGIN CREATE TEMP TABLE mine (id uuid); CREATE TRIGGER t AFTER INSERT ON mine EXECUTE FUNCTION {name}(); "
+        "END'"
+        for name in (
+            "redflag_release_packages",
+            *(
+                f"redflag_count_{what}_{how}"
+                for what in ("updates", "commands", "hosts_open", "events")
+                for how in ("insert", "update", "delete")
+            ),
+        )
+    ),
     "SET ROLE redflag_dispatcher",
 ]
 

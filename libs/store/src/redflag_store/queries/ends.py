@@ -63,9 +63,11 @@ SELECT * FROM ended
 _EXPIRE_REQUESTED = f"""
 WITH late AS (
     SELECT r.* FROM unnest($1::text[], $2::uuid[], $3::timestamptz[]) AS k (kind, before_id, before)
+    CROSS JOIN (VALUES ('manual'), ('system')) AS s (source)
     CROSS JOIN LATERAL (
         SELECT id, state FROM command
-        WHERE state = 'requested' AND kind = k.kind AND id < k.before_id AND requested_at < k.before
+        WHERE state = 'requested' AND kind = k.kind AND source = s.source AND id < k.before_id
+          AND requested_at < k.before
         ORDER BY id LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED
     ) AS r
 )
@@ -130,7 +132,7 @@ async def expire_requested(
         session: the caller's transaction.
         lives: longest life by kind.
         now: the server's clock.
-        limit: rows of each kind.
+        limit: rows of each kind and source.
     """
     before = [now - life for life in lives.values()]
     ids = [UUID(int=int(one.timestamp() * 1000) << 80) for one in before]

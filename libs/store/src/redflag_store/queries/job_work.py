@@ -85,13 +85,16 @@ FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::uuid[], $5::text[], $6::u
 WHERE i.job_id = n.job_id AND i.position = n.position AND i.state = 'waiting'
 """
 
+# A total that was written too low by other means than `create_job` is put right; it stops no job.
 _COUNT = """
 WITH locked AS (
     SELECT j.id, n.made, n.refused FROM job j
     JOIN unnest($1::uuid[], $2::integer[], $3::integer[]) AS n (id, made, refused) ON n.id = j.id
     ORDER BY j.id FOR UPDATE OF j
 )
-UPDATE job j SET made = j.made + locked.made, refused = j.refused + locked.refused FROM locked WHERE locked.id = j.id
+UPDATE job j SET made = j.made + locked.made, refused = j.refused + locked.refused,
+                 total = greatest(j.total, j.made + locked.made + j.refused + locked.refused)
+FROM locked WHERE locked.id = j.id
 """
 
 _STOP = """

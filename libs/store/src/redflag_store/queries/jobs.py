@@ -29,6 +29,12 @@ from redflag_wire.ids import new_id
 MAX_ITEMS: Final = 100_000
 JOB_CHANNEL: Final = "redflag_job"
 
+# The dashboard may write these columns of the two tables and no others.
+_INSERT_JOB = """
+INSERT INTO job (id, op, verb, kind, params, dedupe_key, requested_by, requested_at, total)
+VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9)
+"""
+
 _INSERT_ITEMS = """
 INSERT INTO job_item (job_id, position, agent_id, intent_id, params, dedupe_key, due_at)
 SELECT $1::uuid, n.position, n.agent_id, n.intent_id, n.params::jsonb, n.dedupe_key, $2::timestamptz
@@ -148,23 +154,23 @@ async def create_job(
         if item.params is not None:
             parse_params(checked, item.params)
     now = clock.now()
-    job = Job(
-        id=new_id(clock, random),
-        op=op,
-        verb=verb,
-        kind=checked.value,
-        params=dict(params),
-        dedupe_key=dedupe_key,
-        requested_by=requested_by,
-        requested_at=now,
-        total=len(items),
-    )
-    session.add(job)
-    await session.flush()
+    job_id = new_id(clock, random)
     connection = await driver_connection(session)
     await connection.execute(
+        _INSERT_JOB,
+        job_id,
+        op,
+        verb,
+        checked.value,
+        json.dumps(dict(params)),
+        dedupe_key,
+        requested_by,
+        now,
+        len(items),
+    )
+    await connection.execute(
         _INSERT_ITEMS,
-        job.id,
+        job_id,
         now,
         list(range(1, len(items) + 1)),
         [item.agent_id for item in items],
@@ -172,8 +178,8 @@ async def create_job(
         [None if item.params is None else json.dumps(dict(item.params)) for item in items],
         [item.dedupe_key for item in items],
     )
-    await _tell(session, job.id)
-    return job.id
+    await _tell(session, job_id)
+    return job_id
 
 
 async def cancel_job(

@@ -2,7 +2,7 @@
 
 Guarantees: a requested row is held by one signer at a time (FOR UPDATE SKIP LOCKED), cancels before all others; an
 agent's `last_seq` is read and raised under the lock of its row, and `store_signed` changes rows still `requested`
-only. Everything stands in the caller's one transaction.
+only. Everything stands in the caller's one transaction. What people ask for stands before what RedFlag asks for.
 """
 
 import json
@@ -88,16 +88,19 @@ WITH RECURSIVE k AS (
 SELECT kind FROM k WHERE kind IS NOT NULL
 """
 
-# Kind by kind, so that thousands of one kind that wait for their limit do not stand before the others.
+# Kind by kind, so that thousands of one kind that wait for their limit do not stand before the others; of one kind,
+# what people ask for (`manual`) first: scheduled scans of a whole fleet do not stand before a click.
 _CLAIM = """
 SELECT r.* FROM unnest($1::text[], $2::integer[]) AS k (kind, most)
 CROSS JOIN LATERAL (
     SELECT id, agent_id, kind, params::text AS params, op, wave, prev, intent_id, source, requested_at
     FROM command
-    WHERE state = 'requested' AND kind = k.kind ORDER BY id LIMIT k.most FOR UPDATE SKIP LOCKED
+    WHERE state = 'requested' AND kind = k.kind ORDER BY source, id LIMIT k.most FOR UPDATE SKIP LOCKED
 ) AS r
-ORDER BY r.kind = 'cancel' DESC, r.id LIMIT $3
+ORDER BY r.kind = 'cancel' DESC, r.source, r.id LIMIT $3
 """
+
+_UNREADABLE: dict[str, Any] = {"": "no object of parameters"}
 
 _AGENTS = """
 SELECT id, state, akt, last_seq, seq_floor FROM agent
@@ -105,8 +108,8 @@ WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 """
 
 _USED = """
-SELECT DISTINCT c.intent_id, s.agent_id FROM command c JOIN signing_log s ON s.command_id = c.id
-WHERE c.intent_id = ANY($1::uuid[]) AND c.agent_id = ANY($2::uuid[])
+SELECT DISTINCT intent_id, agent_id FROM command
+WHERE intent_id = ANY($1::uuid[]) AND agent_id = ANY($2::uuid[]) AND state <> 'requested'
 """
 
 _SIGNED = """
@@ -144,7 +147,7 @@ async def requested_kinds(session: AsyncSession) -> list[str]:
 
 
 async def claim_requested(session: AsyncSession, most: Mapping[str, int], limit: int) -> list[RequestedRow]:
-    """Lock requested commands that no other signer holds: cancels first, then the oldest.
+    """Lock requested commands that no other signer holds: cancels, then what people ask for, each the oldest first.
 
     Args:
         session: the caller's transaction.
@@ -157,7 +160,7 @@ async def claim_requested(session: AsyncSession, most: Mapping[str, int], limit:
             id=row["id"],
             agent_id=row["agent_id"],
             kind=row["kind"],
-            params=json.loads(row["params"]),
+            params=_params(row["params"]),
             op=row["op"],
             wave=row["wave"],
             prev=row["prev"],
@@ -167,6 +170,15 @@ async def claim_requested(session: AsyncSession, most: Mapping[str, int], limit:
         )
         for row in await connection.fetch(_CLAIM, list(most), list(most.values()), limit)
     ]
+
+
+def _params(written: str) -> dict[str, Any]:
+    """Return parameters as they are believed nowhere yet; what is no object becomes one that no schema takes."""
+    try:
+        found = json.loads(written)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list a thousand deep
+        return _UNREADABLE
+    return found if isinstance(found, dict) else _UNREADABLE
 
 
 async def intent_envelopes(session: AsyncSession, intents: Collection[UUID]) -> dict[UUID, bytes]:
@@ -187,7 +199,10 @@ async def lock_agents(session: AsyncSession, agents: Collection[UUID]) -> dict[U
 async def used_intents(
     session: AsyncSession, intents: Collection[UUID], agents: Collection[UUID]
 ) -> set[tuple[UUID, UUID]]:
-    """Return the (intent, agent) pairs a command was signed for already; call it with the agents locked."""
+    """Return the (intent, agent) pairs that were used: a command was signed, or ended before it was.
+
+    A cancel before the signature ends the operator's word too. Call it with the agents locked.
+    """
     connection = await driver_connection(session)
     rows = await connection.fetch(_USED, list(intents), list(agents))
     return {(row["intent_id"], row["agent_id"]) for row in rows}

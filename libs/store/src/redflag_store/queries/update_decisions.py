@@ -7,6 +7,7 @@ is an event, and an approval a row of its own besides.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -161,11 +162,46 @@ async def wait_for_command(
             tuple_(col(PackageState.manager), col(PackageState.name), col(PackageState.arch)).in_(
                 list(packages)
             ),
-            ~_running("install_updates"),
+            ~_running("install_updates", "rollback_update"),
         )
         .values(state=state.value, command_id=command_id, changed_at=at),
         execution_options={"synchronize_session": False},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A package that waits for the plan a command is to make."""
+
+    agent_id: UUID
+    manager: str
+    name: str
+    arch: str
+    command_id: UUID
+
+
+_WAIT: Final = """
+UPDATE package_state p SET state = 'checking_dependencies', command_id = k.command_id, changed_at = $6
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[])
+     AS k (agent_id, manager, name, arch, command_id)
+WHERE p.agent_id = k.agent_id AND p.manager = k.manager AND p.name = k.name AND p.arch = k.arch
+  AND p.state <> 'installing'
+"""
+
+
+async def wait_for_commands(session: AsyncSession, waits: Sequence[Wait], *, at: datetime) -> None:
+    """Let packages of many hosts wait for their plans, as `wait_for_command` does for one; the hosts are locked."""
+    if waits:
+        connection = await driver_connection(session)
+        await connection.execute(
+            _WAIT,
+            [one.agent_id for one in waits],
+            [one.manager for one in waits],
+            [one.name for one in waits],
+            [one.arch for one in waits],
+            [one.command_id for one in waits],
+            at,
+        )
 
 
 async def note_confirmation(

@@ -48,7 +48,7 @@ class Command(SQLModel, table=True):
         UniqueConstraint("agent_id", "seq"),
         Index("uq_command_dedupe", "agent_id", "dedupe_key", unique=True, postgresql_where=text(PENDING_SQL)),
         Index("ix_command_pending", "agent_id", "state", postgresql_where=text(PENDING_SQL)),
-        Index("ix_command_requested", "kind", "id", postgresql_where=text("state = 'requested'")),
+        Index("ix_command_requested", "kind", "source", "id", postgresql_where=text("state = 'requested'")),
         Index("ix_command_exp", "exp", postgresql_where=text(PENDING_SQL)),
         Index("ix_command_recent", text("requested_at DESC"), text("id DESC")),
         Index("ix_command_state_recent", "state", text("requested_at DESC"), text("id DESC")),

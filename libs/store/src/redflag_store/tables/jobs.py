@@ -21,6 +21,10 @@ class Job(SQLModel, table=True):
     __table_args__ = (
         one_of("state", JobState),
         CheckConstraint("made + refused <= total", name="counts"),
+        CheckConstraint(
+            "state NOT IN ('cancelling', 'cancelled') OR (cancel_intent_id IS NOT NULL AND cancelled_by IS NOT NULL)",
+            name="end_has_intent",
+        ),
         Index("ix_job_recent", text("requested_at DESC"), text("id DESC")),
         Index("ix_job_open", "id", postgresql_where=text("state IN ('running', 'cancelling')")),
         Index("ix_job_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),

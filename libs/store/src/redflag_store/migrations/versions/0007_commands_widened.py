@@ -15,7 +15,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     old uuid[];
 BEGIN
-    IF before > now() - interval '1 day' OR most NOT BETWEEN 1 AND 10000 THEN
+    IF before > now() - interval '1 day' OR coalesce(most, 0) NOT BETWEEN 1 AND 10000 THEN
         RAISE EXCEPTION 'commands are kept for a day at least and removed 10000 at a time at most';
     END IF;
     SELECT array_agg(id) INTO old FROM (
@@ -48,7 +48,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     removed integer;
 BEGIN
-    IF before > now() - interval '7 days' OR most NOT BETWEEN 1 AND 10000 THEN
+    IF before > now() - interval '7 days' OR coalesce(most, 0) NOT BETWEEN 1 AND 10000 THEN
         RAISE EXCEPTION 'reports are kept for a week at least and removed 10000 at a time at most';
     END IF;
     DELETE FROM report_inbox WHERE report_id IN (
@@ -72,7 +72,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     removed integer;
 BEGIN
-    IF before > now() - interval '1 day' OR most NOT BETWEEN 1 AND 10000 THEN
+    IF before > now() - interval '1 day' OR coalesce(most, 0) NOT BETWEEN 1 AND 10000 THEN
         RAISE EXCEPTION 'events are kept for a day at least and removed 10000 at a time at most';
     END IF;
     DELETE FROM system_event WHERE id IN (
@@ -91,7 +91,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     removed integer;
 BEGIN
-    IF before > now() - interval '1 day' OR most NOT BETWEEN 1 AND 10000 THEN
+    IF before > now() - interval '1 day' OR coalesce(most, 0) NOT BETWEEN 1 AND 10000 THEN
         RAISE EXCEPTION 'jobs are kept for a day at least and 10000 of their lines removed at a time at most';
     END IF;
     DELETE FROM job_item WHERE (job_id, position) IN (
@@ -116,7 +116,7 @@ DECLARE
     part text;
     removed integer := 0;
 BEGIN
-    IF before > now() - interval '28 days' OR most NOT BETWEEN 1 AND 10000 THEN
+    IF before > now() - interval '28 days' OR coalesce(most, 0) NOT BETWEEN 1 AND 10000 THEN
         RAISE EXCEPTION 'events of updates are kept for four weeks at least';
     END IF;
     FOR part IN
@@ -139,7 +139,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     removed integer;
 BEGIN
-    IF before > now() - interval '1 hour' OR most NOT BETWEEN 1 AND 10000 THEN
+    IF before > now() - interval '1 hour' OR coalesce(most, 0) NOT BETWEEN 1 AND 10000 THEN
         RAISE EXCEPTION 'answers are kept for an hour at least and removed 10000 at a time at most';
     END IF;
     DELETE FROM idempotency_key WHERE (operator, key) IN (
@@ -165,7 +165,15 @@ GRANTS = (
     "SELECT, INSERT, UPDATE ON agent_rate TO redflag_dispatcher, redflag_dashboard",
     "SELECT, INSERT, UPDATE ON fleet_rate TO redflag_dispatcher",
     "SELECT ON job, job_item TO redflag_dispatcher, redflag_dashboard",
-    "INSERT ON job, job_item TO redflag_dashboard",
+    # Which command an item became is the dispatcher's word: the end of a job covers the cancels of those commands.
+    (
+        "INSERT (id, op, verb, kind, params, dedupe_key, requested_by, requested_at, total) ON job "
+        "TO redflag_dashboard"
+    ),
+    (
+        "INSERT (job_id, position, agent_id, intent_id, params, dedupe_key, due_at) ON job_item "
+        "TO redflag_dashboard"
+    ),
     # A dashboard asks for the end of a job; what became of its items is the dispatcher's to say.
     "UPDATE (state, cancelled_by, cancelled_at, cancel_intent_id) ON job TO redflag_dashboard",
     "UPDATE ON job, job_item TO redflag_dispatcher",
@@ -213,7 +221,10 @@ def _command() -> None:
     )
     op.drop_index("ix_command_requested", table_name="command")
     op.create_index(
-        "ix_command_requested", "command", ["kind", "id"], postgresql_where=sa.text("state = 'requested'")
+        "ix_command_requested",
+        "command",
+        ["kind", "source", "id"],
+        postgresql_where=sa.text("state = 'requested'"),
     )
     op.drop_index("ix_command_retry_of", table_name="command")
     op.create_index(
@@ -280,6 +291,10 @@ def _jobs() -> None:
         sa.CheckConstraint("made + refused <= total", name=op.f("ck_job_counts")),
         sa.CheckConstraint(
             "state IN ('running', 'cancelling', 'finished', 'cancelled')", name=op.f("ck_job_state")
+        ),
+        sa.CheckConstraint(
+            "state NOT IN ('cancelling', 'cancelled') OR (cancel_intent_id IS NOT NULL AND cancelled_by IS NOT NULL)",
+            name=op.f("ck_job_end_has_intent"),
         ),
         sa.ForeignKeyConstraint(
             ["cancel_intent_id"], ["intent.id"], name=op.f("fk_job_cancel_intent_id_intent")

@@ -56,7 +56,7 @@ DECLARE
     part text;
     dropped integer := 0;
 BEGIN
-    IF ended_before > now() - interval '20 hours' THEN
+    IF ended_before IS NULL OR ended_before > now() - interval '20 hours' THEN
         RAISE EXCEPTION 'figures of the last day stay, not only those before %', ended_before;
     END IF;
     PERFORM pg_advisory_xact_lock(1380339022);

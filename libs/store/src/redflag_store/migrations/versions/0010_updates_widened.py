@@ -256,3 +256,11 @@ def _triggers() -> None:
         op.execute(_trigger("system_event", "events", operation))
     op.execute(RELEASE)
     op.execute(RELEASE_TRIGGER)
+    # Whoever may execute them could hang them on a temporary table of their own, and write counters and states.
+    counted = [
+        f"redflag_count_{name}_{operation}"
+        for name in ("updates", "commands", "hosts_open", "events")
+        for operation in ("insert", "update", "delete")
+    ]
+    for function in (*counted, "redflag_release_packages"):
+        op.execute(f"REVOKE EXECUTE ON FUNCTION {function}() FROM PUBLIC")
