@@ -133,7 +133,7 @@ def _run(arguments: list[str]) -> int | None:
     if arguments[:1] != ["up"]:
         from redflag.cli.app import names_no_command, register  # noqa: PLC0415 - see the module's docstring
 
-        register(app)
+        register(app, arguments)
         if names_no_command(arguments):
             app.help_print(arguments, console=app.error_console)
             return EXIT_USAGE

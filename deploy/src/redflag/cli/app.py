@@ -3,6 +3,8 @@
 Nothing of a command is imported before it runs, so `redflag --help` is quick.
 """
 
+from collections.abc import Sequence
+
 from cyclopts import App
 
 from redflag.cli import exit_codes
@@ -21,24 +23,30 @@ _GROUPS = {
     "broker": "The message broker.",
 }
 _SINGLE = {
-    "scan": "Look for updates now, on a host or on many.",
-    "reboot": "Restart a host, or many.",
-    "fast": "Let a host poll fast for a while.",
-    "history": "Show what was done, newest first.",
-    "doctor": "Look at everything; exit code 1 when something failed.",
+    "scan": ("scan", "Look for updates now, on a host or on many."),
+    "reboot": ("reboot", "Restart a host, or many."),
+    "fast": ("fast", "Let a host poll fast for a while."),
+    "history": ("history", "Show what was done, newest first."),
+    "doctor": ("doctor", "Look at everything; exit code 1 when something failed."),
+    "version": ("info", "Show versions and builds, here and at the server."),
 }
+"""Command -> its module, and what the list of commands says of it."""
 
 
-def register(app: App) -> None:
-    """Hang every command on `app`."""
+def register(app: App, arguments: Sequence[str] = ()) -> None:
+    """Hang every command on `app`.
+
+    Args:
+        app: the whole command line.
+        arguments: it is about to read. The command they name is left to its own docstring: a text given here would
+            take the place of all of it in `redflag NAME --help`.
+    """
     app.help_epilogue = exit_codes.HELP
     for name, text in _GROUPS.items():
         app.command(f"redflag.cli.{name}:app", name=name, help=text)
-    for name, text in _SINGLE.items():
-        app.command(f"redflag.cli.{name}:{name}", name=name, help=text, help_epilogue=exit_codes.HELP)
-    app.command(
-        "redflag.cli.info:version", name="version", help="Show versions and builds, here and at the server."
-    )
+    for name, (module, text) in _SINGLE.items():
+        short = None if name in arguments[:1] else text
+        app.command(f"redflag.cli.{module}:{name}", name=name, help=short, help_epilogue=exit_codes.HELP)
 
 
 def names_no_command(arguments: list[str]) -> bool:

@@ -7,7 +7,8 @@ from cyclopts import App, Parameter
 from redflag.cli import exit_codes, listing
 from redflag.cli.api_values import Json, segment
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.host_figures import system_fields
+from redflag.cli.host_changes import parent, tag, tree, untag
+from redflag.cli.host_figures import metrics, storage, system, system_fields
 from redflag.cli.options import COMMON, ROWS, Common, Rows
 from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.problems import ApiProblemError
@@ -105,27 +106,8 @@ def show(host: str, /, *, common: Common = COMMON) -> int:
 
 _ESSENTIAL = ("Up", "Load", "Memory", "Services to restart")
 
-for _module, _commands in (
-    (
-        "host_changes",
-        {
-            "tag": "Set tags of a host.",
-            "untag": "Remove tags of a host.",
-            "parent": "Say on which host a host runs.",
-            "tree": "Show which host runs on which.",
-        },
-    ),
-    (
-        "host_figures",
-        {
-            "system": "Show how a host is doing: load, memory, processes, kernel, restarts.",
-            "storage": "Show a host's volumes and disks.",
-            "metrics": "Show how a host was doing over time.",
-        },
-    ),
-):
-    for _name, _text in _commands.items():
-        app.command(f"redflag.cli.{_module}:{_name}", name=_name, help=_text)
+for _command in (tag, untag, parent, tree, system, storage, metrics):
+    app.command(_command)
 
 
 def _fields(session: Session, host: Json) -> list[tuple[str, Cell]]:

@@ -7,14 +7,17 @@ from cyclopts import App, Parameter
 from redflag.cli import exit_codes, listing
 from redflag.cli.api_values import segment
 from redflag.cli.exit_codes import ExitCode
+from redflag.cli.install import install
 from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Waiting
 from redflag.cli.packages import parse_packages
 from redflag.cli.plan_view import next_step, show_plan
 from redflag.cli.plans import ask_for_plan, choose, host_plans, show_planned, whole_plan
 from redflag.cli.problems import UsageRefusedError
+from redflag.cli.rollback import rollback
 from redflag.cli.run import Session, run
 from redflag.cli.update_words import approve, ignore, reject, reset
 from redflag.cli.updates_view import COLUMNS, row
+from redflag.cli.versions import versions
 from redflag.cli.words import ago, counted
 
 app = App(name="updates", help="Updates, from pending to installed.", help_epilogue=exit_codes.HELP)
@@ -84,8 +87,9 @@ async def _why_none(session: Session, host: str | None) -> str:
     return f"No updates pending, last scan {ago(found['inventory_at'], session.api.now)}."
 
 
-for _word in (approve, reject, ignore, reset):
+for _word in (approve, reject, ignore, reset, install, rollback):
     app.command(_word)
+app.command(versions, name="history")
 
 
 @app.command
@@ -153,10 +157,3 @@ def confirm(host: str, digest: str | None = None, /, *, common: Common = COMMON)
         return ExitCode.DONE
 
     return run(common, work)
-
-
-app.command(
-    "redflag.cli.install:install", name="install", help="Install exactly what the host's current plan says."
-)
-app.command("redflag.cli.rollback:rollback", name="rollback", help="Plan going back to the versions before.")
-app.command("redflag.cli.versions:versions", name="history", help="List the versions a host's packages had.")
