@@ -9,15 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import uuid4
 
 from cyclopts import App, Parameter
 
 from redflag.cli import exit_codes
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.options import COMMON, Common, Format
-from redflag.cli.problems import CliError
+from redflag.cli.options import COMMON, Common, Format, Since, Until
+from redflag.cli.problems import CliError, UsageRefusedError
 from redflag.cli.run import Session, run
 from redflag.cli.since import time_text
 
@@ -25,7 +25,9 @@ app = App(name="export", help="Everything that matches, as CSV or JSON.", help_e
 
 Out = Annotated[Path | None, Parameter(help="File to write; standard output if not given.")]
 Host = Annotated[str | None, Parameter(help="Only of this host: name or id.")]
-Since = Annotated[str | None, Parameter(help="From then on: for example 24h, 7d, or a time.")]
+Group = Annotated[str | None, Parameter(help="Only members of this group.")]
+Tag = Annotated[str | None, Parameter(help="Only hosts with this tag: NAME or NAME=VALUE.")]
+Under = Annotated[str | None, Parameter(help="Only this host and what runs on it.")]
 
 
 class _TakerFailedError(Exception):
@@ -41,14 +43,21 @@ def hosts(
     *,
     q: Annotated[str | None, Parameter(help="Text in the name or operating system.")] = None,
     state: Annotated[str | None, Parameter(help="active, pending, revoked or quarantined.")] = None,
-    group: Annotated[str | None, Parameter(help="Members of this group.")] = None,
-    tag: Annotated[str | None, Parameter(help="With this tag: NAME or NAME=VALUE.")] = None,
-    under: Annotated[str | None, Parameter(help="This host and what runs on it.")] = None,
+    group: Group = None,
+    tag: Tag = None,
+    under: Under = None,
+    os: Annotated[str | None, Parameter(help="Text in the operating system.")] = None,
+    version_below: Annotated[str | None, Parameter(help="Agents older than this version.")] = None,
+    needs_reboot: Annotated[bool, Parameter(negative="", help="Hosts that wait for a restart.")] = False,
     out: Out = None,
     common: Common = COMMON,
 ) -> int:
     """Export hosts by name; CSV unless --format json."""
-    return _export("hosts", {"q": q, "state": state, "group": group, "tag": tag, "under": under}, out, common)
+    query = {
+        "q": q, "state": state, "group": group, "tag": tag, "under": under, "os": os,
+        "version_below": version_below, "reboot_required": needs_reboot or None,
+    }  # fmt: skip
+    return _export("hosts", query, out, common)
 
 
 @app.command
@@ -58,7 +67,14 @@ def updates(
     *,
     state: Annotated[str | None, Parameter(help="Only of this state, for example pending, approved.")] = None,
     security: Annotated[bool, Parameter(negative="", help="Only security updates.")] = False,
+    severity: Annotated[str | None, Parameter(help="Only critical, high, medium or low.")] = None,
+    availability: Annotated[
+        str | None, Parameter(help="Only available, held, kept_back, phased or pinned.")
+    ] = None,
     name: Annotated[str | None, Parameter(help="Text in the package's name.")] = None,
+    group: Group = None,
+    tag: Tag = None,
+    under: Under = None,
     out: Out = None,
     common: Common = COMMON,
 ) -> int:
@@ -69,7 +85,10 @@ def updates(
     host
         Only of this one: name or id.
     """
-    query = {"host": host, "state": state, "security": True if security else None, "name": name}
+    query = {
+        "host": host, "state": state, "security": security or None, "severity": severity,
+        "availability": availability, "name": name, "group": group, "tag": tag, "under": under,
+    }  # fmt: skip
     return _export("updates", query, out, common)
 
 
@@ -81,12 +100,13 @@ def events(
     component: Annotated[str | None, Parameter(help="From this component.")] = None,
     code: Annotated[str | None, Parameter(help="Only of this code.")] = None,
     since: Since = None,
+    until: Until = None,
     out: Out = None,
     common: Common = COMMON,
 ) -> int:
     """Export system events, newest first; CSV unless --format json."""
     query = {"host": host, "severity": severity, "component": component, "code": code}
-    return _export("events", query, out, common, since=since)
+    return _export("events", query, out, common, since=since, until=until)
 
 
 @app.command
@@ -95,6 +115,18 @@ def history(
     /,
     *,
     kind: Annotated[str | None, Parameter(help="For example scan, install_updates.")] = None,
+    state: Annotated[str | None, Parameter(help="For example succeeded, failed, rejected.")] = None,
+    source: Annotated[
+        Literal["manual", "system"] | None,
+        Parameter(help="manual: an operator asked for it; system: RedFlag itself did."),
+    ] = None,
+    group: Group = None,
+    tag: Tag = None,
+    under: Under = None,
+    os: Annotated[str | None, Parameter(help="Of hosts with this text in their operating system.")] = None,
+    op: Annotated[str | None, Parameter(help="Only of this operation: its id.")] = None,
+    since: Since = None,
+    until: Until = None,
     out: Out = None,
     common: Common = COMMON,
 ) -> int:
@@ -105,16 +137,28 @@ def history(
     host
         Only on this one: name or id.
     """
-    return _export("history", {"host": host, "kind": kind}, out, common)
+    query = {
+        "host": host, "kind": kind, "state": state, "source": source, "group": group, "tag": tag, "under": under,
+        "os": os, "op": op,
+    }  # fmt: skip
+    return _export("history", query, out, common, since=since, until=until)
 
 
 def _export(
-    what: str, query: Mapping[str, object], out: Path | None, common: Common, *, since: str | None = None
+    what: str,
+    query: Mapping[str, object],
+    out: Path | None,
+    common: Common,
+    *,
+    since: str | None = None,
+    until: str | None = None,
 ) -> int:
     form = Format.JSON if common.format is Format.JSON else Format.CSV
 
     async def work(session: Session) -> ExitCode:
-        asked = {**query, "since": time_text(since, session.api.now, "--since"), "format": form}
+        now = session.api.now
+        times = {"since": time_text(since, now, "--since"), "until": time_text(until, now, "--until")}
+        asked = {**query, **times, "format": form}
         try:
             if out is None:
                 sys.stdout.flush()
@@ -133,6 +177,8 @@ def _export(
 
 async def _into_file(session: Session, path: str, query: Mapping[str, object], out: Path) -> None:
     """Write beside the place and move there when it is whole."""
+    if out.name in ("", "..") or out.is_dir():
+        raise UsageRefusedError(f"--out {out}: names a directory", ["name a file in it"])
     beside = out.with_name(f".{out.name}.{uuid4().hex}")
     try:
         number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
