@@ -1,6 +1,6 @@
 """One line for people that says what a command did, and the figures beside it. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from redflag_dispatcher.report_body import ListedInventory
@@ -81,14 +81,29 @@ def of_install(result: InstallResult, asked: Collection[tuple[str, str]]) -> dic
         if failed:
             text += f"; {len(failed)} failed: {_names(failed)}"
         text += f", {_duration(result.duration_ms)}"
+    text += "".join(f"; {one}" for one in _beside(result))
     return {
         "text": text[:1].upper() + text[1:],
         "changed": len(done),
         "failed": len(failed),
         "duration_ms": result.duration_ms,
         "conffiles_kept": list(result.conffiles_kept),
+        "services_to_restart": list(result.services_to_restart),
+        "repaired": result.repaired,
         "drift": None if result.drift is None else result.drift.model_dump(mode="json"),
     }
+
+
+def _beside(result: InstallResult) -> list[str]:
+    """Return what whoever runs the host must know beside what became of the packages."""
+    told = []
+    if result.repaired is not None:
+        told.append("the package manager's database was put in order first")
+    if result.conffiles_kept:
+        told.append(f"kept as it was on the host: {_listed(result.conffiles_kept)}")
+    if result.services_to_restart:
+        told.append(f"to be restarted: {_listed(result.services_to_restart)}")
+    return told
 
 
 def _duration(milliseconds: int) -> str:
@@ -104,8 +119,12 @@ def _change(item: InstalledItem) -> str:
 
 
 def _names(items: list[InstalledItem]) -> str:
-    names = ", ".join(item.name for item in items[:NAMED])
-    return names if len(items) <= NAMED else f"{names} and {len(items) - NAMED} more"
+    return _listed([item.name for item in items])
+
+
+def _listed(names: Sequence[str]) -> str:
+    first = ", ".join(names[:NAMED])
+    return first if len(names) <= NAMED else f"{first} and {len(names) - NAMED} more"
 
 
 def _count(number: int, noun: str) -> str:

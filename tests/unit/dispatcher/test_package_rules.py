@@ -188,6 +188,22 @@ def test_installation_is_told_in_one_line(body: InstallResult, text: str) -> Non
     assert of_install(body, {("openssl", "amd64")})["text"] == text
 
 
+def test_what_lies_beside_an_installation_is_told_and_kept() -> None:
+    body = result(installed("openssl")).model_copy(
+        update={
+            "conffiles_kept": [f"/etc/{name}.conf" for name in "abcd"],
+            "services_to_restart": ["ssh.service"],
+            "repaired": "dpkg had been interrupted",
+        }
+    )
+    told = of_install(body, {("openssl", "amd64")})
+    assert told["text"] == (
+        "Upgraded openssl 1 -> 2, 8 s; the package manager's database was put in order first; "
+        "kept as it was on the host: /etc/a.conf, /etc/b.conf, /etc/c.conf and 1 more; to be restarted: ssh.service"
+    )
+    assert (told["services_to_restart"], told["repaired"]) == (["ssh.service"], "dpkg had been interrupted")
+
+
 def op(agent: UUID, manager: str) -> InventoryOp:
     return InventoryOp(agent, ListedInventory(manager, None, False, [], [], []))
 
