@@ -148,13 +148,21 @@ WHERE (i.agent_id IS NULL AND p.state <> 'updated' AND NOT (p.state = 'ignored' 
           ({", ".join(f"p.{name}" for name in _VALUES)})))
 """  # noqa: S608 - built from the constants above only
 
+# A command may end between the comparison and this, by time and without the agent's lock, and release its packages
+# (docs/updates.md): what was read as waiting for it does not wait again, for nobody would ever end that.
 _UPSERT = f"""
 INSERT INTO package_state AS p ({_NAMES}, state, approved_version, command_id, first_seen_at, changed_at)
 SELECT i.*, ${_NEXT + 3}::timestamptz, ${_NEXT + 3}::timestamptz
 FROM unnest({_UNNEST}, ${_NEXT}::text[], ${_NEXT + 1}::text[], ${_NEXT + 2}::uuid[])
      AS i ({_NAMES}, state, approved_version, command_id)
 ON CONFLICT (agent_id, manager, name, arch) DO UPDATE SET
-    {", ".join(f"{name} = EXCLUDED.{name}" for name in _VALUES)}, state = EXCLUDED.state,
+    {", ".join(f"{name} = EXCLUDED.{name}" for name in _VALUES)}, state = CASE
+        WHEN EXCLUDED.state NOT IN ('installing', 'checking_dependencies')
+          OR p.command_id IS DISTINCT FROM EXCLUDED.command_id
+          OR p.state IN ('installing', 'checking_dependencies') THEN EXCLUDED.state
+        WHEN p.state = 'failed' THEN 'failed'
+        WHEN EXCLUDED.approved_version = EXCLUDED.candidate THEN 'approved'
+        ELSE 'pending' END,
     approved_version = EXCLUDED.approved_version, command_id = EXCLUDED.command_id, changed_at = EXCLUDED.changed_at
 """  # noqa: S608 - built from the constants above only
 
