@@ -28,7 +28,8 @@ async def test_apply_creates_everything_then_changes_nothing(server: LocalServer
     client = await server.connect("dispatcher")
     first = await apply(client)
     second = await apply(client)
-    assert len(first.created) == SHARDS + 1 + 2 + len(BUCKETS)
+    # The command streams, UP with its three consumers, the buckets.
+    assert len(first.created) == SHARDS + 1 + 3 + len(BUCKETS)
     assert not first.updated
     assert not second.changed
     assert not second.refused

@@ -214,6 +214,7 @@ class Rig:
         self.ring = self.keys.ring()
         self.registry = CollectorRegistry()
         self._ingest: Ingest | None = None
+        self._delivered: Puller | None = None
         self.metrics = Metrics(self.registry)
         self.new_id = Identifiers(CLOCK)
         self.streams = Streams(nc)
@@ -299,9 +300,11 @@ class Rig:
         return self._ingest
 
     async def delivered_puller(self) -> Puller:
-        puller = Puller(self.nc, UP_STREAM, INGEST_DELIVERED, clock=CLOCK)
-        await puller.start()
-        return puller
+        """Return the one puller of deliveries: what a forgotten one had asked for would come 30 s later."""
+        if self._delivered is None:
+            self._delivered = Puller(self.nc, UP_STREAM, INGEST_DELIVERED, clock=CLOCK)
+            await self._delivered.start()
+        return self._delivered
 
     # What others write
 
