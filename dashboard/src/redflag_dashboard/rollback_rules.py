@@ -49,7 +49,7 @@ def versions_to_return_to(
         raise ProblemError(
             ProblemCode.UPDATE_NOT_FOUND,
             f"no command changed {names} on {hostname} from such a version, so there is nothing to return to; "
-            "what was changed: GET /updates/history",
+            "its history says what was",
             extra={"missing": missing},
         )
     managers = sorted({key[0] for key in chosen})

@@ -1,6 +1,7 @@
 """The parts of the glue that need no server."""
 
 import contextlib
+import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from redflag_dashboard.app import OPEN_PATHS, ROUTES
+from redflag_dashboard.models.groups import GroupRequest
+from redflag_dashboard.models.tokens import TokenRequest
 from redflag_dashboard.page import page, policy
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.binding import bind_body
@@ -143,3 +146,13 @@ def test_an_origin_that_is_none_is_a_wrong_setting(origin: str) -> None:
             fleet=UUID(int=1),
             gateway_origin=origin,
         )
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a\n", "-a", "a" * 65])
+def test_names_that_do_not_fit_are_answered_in_words(name: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        bind_body(json.dumps({"name": name}).encode(), GroupRequest)
+    assert caught.value.detail.startswith("body/name: a name has 1 to 64 letters, digits")
+    with pytest.raises(ProblemError) as caught:
+        bind_body(json.dumps({"tags": {name: "x"}}).encode(), TokenRequest)
+    assert "a tag's name has 1 to 64 letters" in caught.value.detail

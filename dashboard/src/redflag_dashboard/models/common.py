@@ -1,5 +1,7 @@
 """Shapes that several domains share. Everything that comes in is bounded; nothing unknown is accepted."""
 
+import re
+from collections.abc import Callable
 from typing import Annotated, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -23,6 +25,7 @@ __all__ = [
     "Page",
     "PlanPath",
     "Search",
+    "in_words",
 ]
 
 PAGE_DEFAULT: Final = 50  # rows
@@ -46,6 +49,24 @@ Cursor = Annotated[
     str, StringConstraints(max_length=CURSOR_MAX), Field(description="`next` of the page before")
 ]
 Limit = Annotated[int, Field(ge=1, le=PAGE_MAX, description="Rows of the page")]
+
+
+def in_words(pattern: str, words: str) -> Callable[[object], object]:
+    """Return a check that goes before one by a pattern, and says in words what fits.
+
+    Args:
+        pattern: of the text, anchored.
+        words: the message when it does not fit.
+    """
+    fits = re.compile(pattern.removesuffix("$"))
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and fits.fullmatch(value) is None:
+            raise ValueError(words)
+        return value
+
+    return check
+
 
 ItemT = TypeVar("ItemT")
 

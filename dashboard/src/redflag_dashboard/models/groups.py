@@ -4,14 +4,17 @@ from datetime import datetime
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
-from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit, Search
+from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, HostText, Limit, Search, in_words
 from redflag_dashboard.rest.route import Strict
 from redflag_store.queries.groups import GroupRow
 from redflag_wire.fields import Line
 
 HOSTS_MAX: Final = 1_000  # hosts put in or taken out at once
+
+NAME_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9 _.-]{0,62}[A-Za-z0-9])?$"
+NAME_WORDS: Final = "1 to 64 letters, digits, blanks and _ . -, and begins and ends with a letter or digit"
 
 
 def _no_id(text: str) -> str:
@@ -30,8 +33,9 @@ def _no_nul(text: str) -> str:
 
 GroupName = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9 _.-]{0,62}[A-Za-z0-9])?$"),
+    StringConstraints(pattern=NAME_PATTERN),
     AfterValidator(_no_id),
+    BeforeValidator(in_words(NAME_PATTERN, f"a name has {NAME_WORDS}")),
 ]
 """1 to 64 letters, digits, blanks and `_ . -`; begins and ends with a letter or digit."""
 

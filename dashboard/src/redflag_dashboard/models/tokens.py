@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
-from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, Limit, Name
+from redflag_dashboard.models.common import PAGE_DEFAULT, Cursor, Limit, Name, in_words
 from redflag_dashboard.rest.route import Strict
 from redflag_store.queries.tokens import is_active
 from redflag_store.tables import EnrollmentToken
@@ -28,7 +28,14 @@ def _one_line(text: str) -> str:
 
 
 Note = Annotated[str, StringConstraints(max_length=256), AfterValidator(_one_line)]
-TagName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+_TAG_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+TagName = Annotated[
+    str,
+    StringConstraints(pattern=_TAG_PATTERN),
+    BeforeValidator(
+        in_words(_TAG_PATTERN, "a tag's name has 1 to 64 letters, digits and _ . -, first a letter or digit")
+    ),
+]
 
 
 class TokensQuery(Strict):

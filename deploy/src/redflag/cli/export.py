@@ -177,7 +177,7 @@ def _export(
 
 async def _into_file(session: Session, path: str, query: Mapping[str, object], out: Path) -> None:
     """Write beside the place and move there when it is whole."""
-    if out.name in ("", "..") or out.is_dir():
+    if _is_directory(out):
         raise UsageRefusedError(f"--out {out}: names a directory", ["name a file in it"])
     beside = out.with_name(f".{out.name}.{uuid4().hex}")
     try:
@@ -198,6 +198,10 @@ async def _into_file(session: Session, path: str, query: Mapping[str, object], o
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def _is_directory(path: Path) -> bool:
+    return path.name in ("", "..") or path.is_dir()
 
 
 def _sync(number: int) -> None:

@@ -12,6 +12,7 @@ from redflag.cli.exit_codes import ExitCode
 
 _NAMED_MAX: Final = 5  # packages or hosts named in one hint
 _TYPED_MAX: Final = 20  # packages in a command to be typed
+_ECHOED_MAX: Final = 80  # signs of a name that is said back
 
 
 class CliError(Exception):
@@ -93,11 +94,12 @@ class ApiProblemError(CliError):
         self.code = str(body.get("code") or "")
         self.body = dict(body)
         detail = str(body.get("detail") or body.get("title") or f"the server answers {status}")
-        if self.code == "host_not_found":
-            detail = detail.partition(";")[0]  # the rest names the REST call that lists hosts
-        if self.code == "invalid_request" and detail.startswith("query/"):
-            # The options are named as the API names them, and the words are a schema checker's.
-            detail = detail.replace("query/", "--", 1).replace(": Input should", ": should", 1)
+        if self.code.endswith("_not_found"):
+            detail = detail.partition("; GET ")[
+                0
+            ]  # the REST call that lists them; the hint names the command
+        if self.code == "invalid_request":
+            detail = _in_options_words(detail)
         super().__init__(f"{detail} ({self.code or status})", hints_for(self.code, body, host))
         self.exit_code = exit_code_of(status)
 
@@ -107,6 +109,23 @@ class ApiProblemError(CliError):
         faults = self.body.get("errors")
         found = faults if isinstance(faults, list) else []
         return [str(one.get("where")) for one in found if isinstance(one, Mapping)]
+
+
+def _in_options_words(detail: str) -> str:
+    """A misfit in the words of the command line: places are the API's, and some words a schema checker's."""
+    place, colon, said = detail.partition(": ")
+    part, _, name = place.partition("/")
+    if not colon or part not in ("path", "query", "body"):
+        return detail
+    named = f"--{name.replace('_', '-')}" if part == "query" else shortened(name.replace("/", " "))
+    for checker in ("Input ", "String ", "Value "):
+        said = said.removeprefix(checker)
+    return f"{named}: {said}" if named else said
+
+
+def shortened(text: str) -> str:
+    """Text of one's own in a message, of which the beginning is enough."""
+    return text if len(text) <= _ECHOED_MAX else f"{text[:_ECHOED_MAX]}..."
 
 
 def exit_code_of(status: int) -> ExitCode:
