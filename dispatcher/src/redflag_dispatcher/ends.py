@@ -102,7 +102,7 @@ class Ends:
         def tell(row: EndedRow) -> tuple[str, str]:
             return (
                 HOST_SILENT,
-                f"a {row.kind} was begun and the host is silent; whether it was done is unknown",
+                f"the command {row.kind} was begun and the host is silent; whether it was done is unknown",
             )
 
         return len(await self._end(find, ServerState.UNKNOWN, HOST_SILENT, tell))
@@ -118,7 +118,7 @@ class Ends:
         def tell(row: EndedRow) -> tuple[str, str]:
             return (
                 "command_parked",
-                f"a {row.kind} was handed to the host {most} times or more without an answer",
+                f"the command {row.kind} was handed to the host {most} times or more without an answer",
             )
 
         parked = await self._end(find, ServerState.PARKED, "deliveries_in_vain", tell)

@@ -313,7 +313,7 @@ class Ingest:
                 Severity.WARNING,
                 "report_refused",
                 agent or UUID(int=0),
-                f"{count} reports were refused: {details[agent, code]}",
+                f"{count} {'report was' if count == 1 else 'reports were'} refused: {details[agent, code]}",
                 {"code": code, "count": count, "agent": str(agent)},
             )
 

@@ -116,7 +116,7 @@ def check_report(data: bytes, keys: AgentKeys | None, *, fleet: str) -> CheckedR
         raise ReportRefusedError("akt", "signed beside another agent key")
     wanted = keys.receipt_key if report.kind is ReportKind.COMMAND else keys.agent_key
     if verified.key != wanted:
-        raise ReportRefusedError("key_use", f"a {report.kind} report is not signed with this key")
+        raise ReportRefusedError("key_use", f"reports of the kind {report.kind} are not signed with this key")
     body, fault = _open(report, sealed)
     return CheckedReport(
         report=report,

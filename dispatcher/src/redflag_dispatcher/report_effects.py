@@ -80,7 +80,7 @@ class Effects:
                 Severity.WARNING,
                 "report_body_unreadable",
                 report.agent,
-                f"the body of a {report.kind} report could not be read: {read.fault}",
+                f"the body of a report of the kind {report.kind} could not be read: {read.fault}",
                 {"report": str(report.report), "rseq": report.rseq},
             )
         if report.kind is ReportKind.COMMAND:
