@@ -1,6 +1,6 @@
 """What the version of a host's agent means: whether it may be asked, and whether a newer one is to be had. Pure.
 
-A host's version is what its last signed facts said (features A6); versions are compared by
+A host's version is what its last signed facts said; versions are compared by
 `redflag_wire.agent_version`. A host that never said its version is older than every minimum.
 """
 

@@ -1,6 +1,6 @@
 """What a host's figures mean: which time they are of, which volume is fullest, what people should be told. Pure.
 
-Figures are a host's own word (features C15, C16); they are believed as such and nothing rests on them.
+Figures are a host's own word (docs/protocol.md 6); they are believed as such and nothing rests on them.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Events the helper tells of by itself: starts, enrolment, subsystems that could not be looked at (features I3).
+"""Events the helper tells of by itself: starts, enrolment, subsystems that could not be looked at.
 
 An agent that its supervisor starts again and again must not fill the server with its starts: one is told per hour,
 and whenever boot or version changed; those left out are counted in the next one.

@@ -72,6 +72,11 @@ def test_every_cited_invariant_is_there() -> None:
     assert [one for one in sorted(cited) if one[1] not in known] == []
 
 
+def test_nothing_cites_what_is_not_in_the_repository() -> None:
+    foreign = re.compile(r"\bfeatures? [A-I]\d|\b(?:features|security|performance|reliability|style)\.md\b")
+    assert [short(path) for path in TEXTS if path != Path(__file__) and foreign.search(read(path))] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_a_page_names_only_what_is_there(page: Path) -> None:
     text = page.read_text()

@@ -1,4 +1,4 @@
-"""Versions of the agent compare as numbers; what is no version is older than all (features A6)."""
+"""Versions of the agent compare as numbers; what is no version is older than all."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Versions of the agent compared as numbers, never as text (features A6).
+"""Versions of the agent compared as numbers, never as text.
 
 ``X.Y.Z`` and ``X.Y.Z.W``, a leading ``v`` allowed, shorter ones filled with zeros: ``1.2`` is ``v1.2.0.0``. A
 pre-release (``1.3.0-rc1``, ``1.3.0rc1``, ``1.3.0.dev4``) comes before its release. ``dev``, and everything else that

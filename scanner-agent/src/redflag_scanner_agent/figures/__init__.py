@@ -1,4 +1,4 @@
-"""How a host is doing: what the kernel and a few programs say of it (docs/protocol.md 6, features C15 and C16).
+"""How a host is doing: what the kernel and a few programs say of it (docs/protocol.md 6).
 
 A figure that cannot be read is None or left out, never a guess, and nothing here waits without a limit.
 """
