@@ -1,4 +1,4 @@
-"""Why a server did not answer, in words for the person who looks at it. Rules only."""
+"""Why a server did not answer, in words for the person who looks at it. It asks nobody."""
 
 import errno
 import os
