@@ -9,7 +9,7 @@ from redflag.cli.api_values import Json, segment
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.options import COMMON, ROWS, Common, Rows
 from redflag.cli.output import Cell, Column, Styled
-from redflag.cli.problems import UsageRefusedError
+from redflag.cli.problems import UsageRefusedError, shortened
 from redflag.cli.run import Session, run
 from redflag.cli.words import ago, counted, dash, exact
 
@@ -136,8 +136,9 @@ def read_value(setting: Json, text: str) -> int | str | None:
         return None if text == "none" else text
     bounds = f"a whole number from {setting['least']} to {setting['most']} ({setting['unit']})"
     # Not int(): it takes other scripts' digits, underscores and blanks.
-    if not (text.isascii() and text.isdigit()) or not setting["least"] <= int(text) <= setting["most"]:
-        raise UsageRefusedError(f"{text!r}: {setting['key']} is {bounds}")
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(setting["most"]))
+    if not digits or not setting["least"] <= int(text) <= setting["most"]:
+        raise UsageRefusedError(f"{shortened(text)!r}: {setting['key']} is {bounds}")
     return int(text)
 
 

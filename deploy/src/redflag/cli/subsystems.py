@@ -1,8 +1,9 @@
 """`redflag subsystems`: what of a host is looked at, how often, and what came of it."""
 
+from dataclasses import dataclass
 from typing import Annotated, Final
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from redflag.cli import exit_codes, listing
 from redflag.cli.api_values import Json, segment
@@ -21,6 +22,9 @@ app = App(
 # The API's bounds, said here in the words of the options.
 EVERY_MIN_S: Final = 60
 EVERY_MAX_S: Final = 86_400
+BREAKER_MAX_S: Final = 7 * 86_400
+FAILURES_MAX: Final = 100
+GOOD_MAX: Final = 10
 DEFAULT: Final = "default"
 
 _COLUMNS = (
@@ -58,6 +62,59 @@ _Auto = Annotated[
         name="--auto", negative="--no-auto", help="Whether RedFlag looks by itself, or only when asked."
     ),
 ]
+
+
+@Parameter(name="*", group=Group("When looks fail", sort_key=70))
+@dataclass(frozen=True)
+class Breaker:
+    """When the scheduler leaves a subsystem that fails alone for a while; as written.
+
+    Attributes:
+        failures, good: counts, or `default`.
+        window, open_: durations, or `default`.
+    """
+
+    failures: Annotated[
+        str | None,
+        Parameter(name="--breaker-failures", help="Failed looks that open it, 1 to 100, or `default`."),
+    ] = None
+    window: Annotated[
+        str | None,
+        Parameter(name="--breaker-window", help="Within what time they count, 1m to 7d, or `default`."),
+    ] = None
+    open_: Annotated[
+        str | None,
+        Parameter(name="--breaker-open", help="How long it then stays open, 1m to 7d, or `default`."),
+    ] = None
+    good: Annotated[
+        str | None,
+        Parameter(name="--breaker-good", help="Good looks that close it again, 1 to 10, or `default`."),
+    ] = None
+
+    def values(self) -> Json:
+        """What was written, as the API takes it.
+
+        Raises:
+            UsageRefusedError: a number or duration is none, or out of bounds.
+        """
+        body: Json = {}
+        for field, text, option, most in (
+            ("breaker_failures", self.failures, "--breaker-failures", FAILURES_MAX),
+            ("breaker_half_open", self.good, "--breaker-good", GOOD_MAX),
+        ):
+            if text is not None:
+                body[field] = _count(text, option, most)
+        for field, text, option in (
+            ("breaker_window_s", self.window, "--breaker-window"),
+            ("breaker_open_s", self.open_, "--breaker-open"),
+        ):
+            if text is not None:
+                body[field] = _seconds(text, option, EVERY_MIN_S, BREAKER_MAX_S)
+        return body
+
+
+NO_BREAKER: Final = Breaker()
+
 _Reset = Annotated[
     bool,
     Parameter(negative="", show_default=False, help="Take back everything set here; the next default holds."),
@@ -108,6 +165,7 @@ def set_(
     timeout: _Timeout = None,
     on: _On = None,
     auto: _Auto = None,
+    breaker: Breaker = NO_BREAKER,
     reset: _Reset = False,
     common: Common = COMMON,
 ) -> int:
@@ -122,7 +180,7 @@ def set_(
     """
 
     async def work(session: Session) -> ExitCode:
-        body = changed_values(every=every, timeout=timeout, on=on, auto=auto, reset=reset)
+        body = changed_values(every=every, timeout=timeout, on=on, auto=auto, breaker=breaker, reset=reset)
         answer = await session.api.post(
             f"/hosts/{segment(host)}/subsystems/{segment(name)}", body, nulls=True
         )
@@ -152,6 +210,7 @@ def defaults(
     timeout: _Timeout = None,
     on: _On = None,
     auto: _Auto = None,
+    breaker: Breaker = NO_BREAKER,
     reset: _Reset = False,
     rows: Rows = ROWS,
     common: Common = COMMON,
@@ -166,12 +225,18 @@ def defaults(
 
     async def work(session: Session) -> ExitCode:
         given = (every, timeout, on, auto, priority)
-        if all(one is None for one in given) and not reset:
+        if all(one is None for one in given) and breaker == NO_BREAKER and not reset:
             return await _list_defaults(session, name, group, rows)
         if name is None:
             raise UsageRefusedError("name the subsystem", ["redflag subsystems defaults apt --every 30m"])
         body = changed_values(
-            every=every, timeout=timeout, on=on, auto=auto, reset=reset, empty=priority is not None
+            every=every,
+            timeout=timeout,
+            on=on,
+            auto=auto,
+            breaker=breaker,
+            reset=reset,
+            empty=priority is not None,
         )
         body |= {key: value for key, value in (("group", group), ("priority", priority)) if value is not None}
         answer = await session.api.post(f"/subsystem-defaults/{segment(name)}", body, nulls=True)
@@ -215,6 +280,7 @@ def changed_values(
     on: bool | None,
     auto: bool | None,
     reset: bool,
+    breaker: Breaker = NO_BREAKER,
     empty: bool = False,
 ) -> Json:
     """Return the values a person named, as the API takes them.
@@ -224,11 +290,12 @@ def changed_values(
         timeout: a duration, or `default`.
         on: whether it is scheduled.
         auto: whether by itself.
+        breaker: when failing looks are paused.
         reset: everything back to the next default.
         empty: whether naming nothing is fine.
 
     Raises:
-        UsageRefusedError: nothing was named, everything and something at once, or a duration out of bounds.
+        UsageRefusedError: nothing was named, everything and something at once, or a value out of bounds.
     """
     body: Json = {}
     if every is not None:
@@ -239,6 +306,7 @@ def changed_values(
         body["enabled"] = on
     if auto is not None:
         body["auto_run"] = auto
+    body |= breaker.values()
     if reset and body:
         raise UsageRefusedError("--reset takes everything back; give it alone")
     if reset:
@@ -248,13 +316,21 @@ def changed_values(
     return body
 
 
-def _seconds(text: str, option: str, least: int) -> int | None:
+def _seconds(text: str, option: str, least: int, most: int = EVERY_MAX_S) -> int | None:
     if text == DEFAULT:
         return None
     seconds = parse_duration(text, option)
-    if not least <= seconds <= EVERY_MAX_S:
-        raise UsageRefusedError(f"{option} {text}: goes from {every(least)} to {every(EVERY_MAX_S)}")
+    if not least <= seconds <= most:
+        raise UsageRefusedError(f"{option} {text}: goes from {every(least)} to {every(most)}")
     return seconds
+
+
+def _count(text: str, option: str, most: int) -> int | None:
+    if text == DEFAULT:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+        raise UsageRefusedError(f"{option} {text}: a whole number from 1 to {most}, or {DEFAULT}")
+    return int(text)
 
 
 def _whose(group: str | None) -> str:

@@ -8,7 +8,7 @@ from redflag.cli.fast import seconds_of
 from redflag.cli.problems import UsageRefusedError
 from redflag.cli.settings import read_value
 from redflag.cli.subsystem_words import FIELDS, every, runs_cell, source_words, values_words
-from redflag.cli.subsystems import changed_values
+from redflag.cli.subsystems import Breaker, changed_values
 
 NUMBER = {"key": "k", "least": 1, "most": 50, "unit": "percent"}
 VERSION = {"key": "v", "least": None, "most": None, "unit": "version"}
@@ -59,9 +59,29 @@ def test_what_is_named_is_sent_and_default_is_null() -> None:
     assert named(empty=True) == {}
 
 
+def test_a_breakers_values_are_sent_too() -> None:
+    breaker = Breaker(failures="5", window="7d", open_="default", good="2")
+    assert named(breaker=breaker) == {
+        "breaker_failures": 5, "breaker_window_s": 604_800, "breaker_open_s": None, "breaker_half_open": 2,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "given",
-    [{}, {"every": "59s"}, {"every": "25h"}, {"every": "x"}, {"timeout": "9s"}, {"reset": True, "on": True}],
+    [
+        {},
+        {"every": "59s"},
+        {"every": "25h"},
+        {"every": "x"},
+        {"timeout": "9s"},
+        {"reset": True, "on": True},
+        {"breaker": Breaker(failures="0")},
+        {"breaker": Breaker(failures="101")},
+        {"breaker": Breaker(good="x")},
+        {"breaker": Breaker(window="8d")},
+        {"breaker": Breaker(open_="59s")},
+        {"reset": True, "breaker": Breaker(good="1")},
+    ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(UsageRefusedError):
@@ -72,7 +92,7 @@ def test_a_settings_value_is_a_number_within_bounds_or_a_version() -> None:
     assert read_value(NUMBER, "50") == 50
     assert read_value(VERSION, "1.2.3") == "1.2.3"
     assert read_value(VERSION, "none") is None
-    for text in ("0", "51", "-1", "1_0", "ten", "", "1.5", "none", "\u0664"):
+    for text in ("0", "51", "-1", "1_0", "ten", "", "1.5", "none", "\u0664", "9" * 5000):
         with pytest.raises(UsageRefusedError, match="from 1 to 50"):
             read_value(NUMBER, text)
 
