@@ -3,13 +3,18 @@
 import base64
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from redflag_dashboard.api.tokens import install_authority, install_line
+from redflag_dashboard.api.tokens import create, install_authority, install_line
+from redflag_dashboard.models.tokens import TokenRequest
+from redflag_dashboard.rest.problems import ProblemError
 from redflag_ops.errors import ConfigurationError
 from redflag_scanner_agent.durable import DurableDirectory
 from redflag_scanner_agent.server_trust import trust_of
+from redflag_wire.clock import SystemClock
 from tests.support.certificates import Authority
 
 
@@ -37,3 +42,12 @@ def test_a_file_that_holds_none_is_named(tmp_path: Path) -> None:
         install_authority(tmp_path / "empty")
     with pytest.raises(ConfigurationError, match="cannot read"):
         install_authority(tmp_path / "missing")
+
+
+async def test_no_token_is_made_when_the_authority_of_its_line_vanished(tmp_path: Path) -> None:
+    parts = SimpleNamespace(clock=SystemClock(), gateway_ca_file=tmp_path / "missing")
+    call: Any = SimpleNamespace(body=TokenRequest(), parts=parts)
+    with pytest.raises(ProblemError) as caught:
+        await create(call)
+    assert caught.value.code == "authority_unreadable"
+    assert str(tmp_path / "missing") in caught.value.detail

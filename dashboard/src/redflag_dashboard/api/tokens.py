@@ -45,6 +45,7 @@ async def list_(call: Call[Nothing, TokensQuery, Nothing]) -> Answer:
 async def create(call: Call[Nothing, Nothing, TokenRequest]) -> Answer:
     """Make an enrolment token; its secret is in this answer and nowhere else."""
     body, now = call.body, call.parts.clock.now()
+    authority = _authority(call.parts.gateway_ca_file)
     token = EnrolmentToken.mint(call.parts.random, await _root_fingerprint(call.tx))
     row = EnrollmentToken(
         id=token.token_id,
@@ -74,7 +75,6 @@ async def create(call: Call[Nothing, Nothing, TokenRequest]) -> Answer:
     await insert_token(call.tx, row)
     shown = Token.of(row, now).model_dump()
     text = token.to_text()
-    authority = install_authority(call.parts.gateway_ca_file)
     line = install_line(call.parts.gateway_origin, text, authority)
     return Answer(
         NewToken(**shown, token=text, install=line, intent_id=intent.id),
@@ -109,6 +109,16 @@ def install_authority(file: Path | None) -> str | None:
     return ",".join(base64.b64encode(block).decode() for block in blocks)
 
 
+def _authority(file: Path | None) -> str | None:
+    """As `install_authority`; a token whose line would not let a host in is not made."""
+    try:
+        return install_authority(file)
+    except ConfigurationError as error:
+        raise ProblemError(
+            ProblemCode.AUTHORITY_UNREADABLE, f"{error}; hosts need it to join, so no token was made"
+        ) from None
+
+
 async def _root_fingerprint(session: AsyncSession) -> bytes:
     """The fingerprint of the first manifest's roots; its signatures are for hosts to check, not for us."""
     chain = await manifest_chain(session)
@@ -132,6 +142,6 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         "POST", "/enrollment-tokens", "tokens_create", "Make an enrolment token; its secret is shown once",
         create, NewToken, Nothing, Nothing, TokenRequest, "tokens", status=201, scope=Scope.ADMIN, changes=True,
-        problems=(ProblemCode.NO_ROOT_KEYS,),
+        problems=(ProblemCode.NO_ROOT_KEYS, ProblemCode.AUTHORITY_UNREADABLE),
     ),
 )  # fmt: skip

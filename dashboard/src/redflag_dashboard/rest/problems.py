@@ -78,6 +78,7 @@ class ProblemCode(StrEnum):
     INTERNAL = "internal"
     DATABASE_UNAVAILABLE = "database_unavailable"
     TOO_MANY_WAITING = "too_many_waiting"
+    AUTHORITY_UNREADABLE = "authority_unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ KINDS: Final[Mapping[ProblemCode, Kind]] = {
     ProblemCode.INTERNAL: Kind(500, "Something failed inside"),
     ProblemCode.DATABASE_UNAVAILABLE: Kind(503, "The database is away"),
     ProblemCode.TOO_MANY_WAITING: Kind(503, "Too many requests are waiting"),
+    ProblemCode.AUTHORITY_UNREADABLE: Kind(503, "The authority that hosts need cannot be read"),
 }
 """Code -> status and title; complete (a test holds it)."""
 
