@@ -21,7 +21,6 @@ _CODE_BYTES = 16
 _ACK_TOKENS = 9  # $JS ACK stream consumer deliveries stream-seq consumer-seq time pending
 _UINT32_MAX = 2**32 - 1
 HANDLE_MAX_CHARS = 128
-HANDLE_TEXT_CHARS = (_FIELDS.size + _CODE_BYTES) * 4 // 3 + 1  # roughly what one takes in an answer
 
 
 class HandleRefusedError(Exception):

@@ -127,9 +127,6 @@ class Rows:
     cursor: Annotated[str | None, Parameter(help="`next` of an earlier answer: go on from there.")] = None
 
 
-HostName = Annotated[str, Parameter(help="Its name or id.")]
-"""A command's one host."""
-
 Since = Annotated[
     str | None, Parameter(help="Only from then on: 90m, 24h, 7d ago, or a time such as 2026-05-01T12:00:00Z.")
 ]

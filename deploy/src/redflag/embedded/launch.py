@@ -36,10 +36,6 @@ class Account:
         """Tell whether the account may pass through one directory; its parents are not looked at."""
         return self._allowed(directory.stat(), stat.S_IXUSR)
 
-    def may_read(self, path: Path) -> bool:
-        """Tell whether the account may read a file that it can reach."""
-        return self._allowed(path.stat(), stat.S_IRUSR)
-
     def _allowed(self, found: os.stat_result, owner_bit: int) -> bool:
         if found.st_uid == self.uid:
             return bool(found.st_mode & owner_bit)

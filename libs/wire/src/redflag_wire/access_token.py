@@ -17,7 +17,6 @@ from redflag_wire.payload import WireModel, schema_refused
 TOKEN_TYP: Final = "rf-agent+jwt"  # noqa: S105 - a type's name
 TOKEN_ALG: Final = "Ed25519"  # noqa: S105 - RFC 9864
 TOKEN_AUDIENCE: Final = "rf-gateway"  # noqa: S105 - an audience's name
-DEFAULT_LIFE: Final = timedelta(hours=1)
 LONGEST_LIFE: Final = timedelta(hours=24)
 
 

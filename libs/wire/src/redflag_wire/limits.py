@@ -63,5 +63,3 @@ KEY_FILE_MAX_CHARS: Final = 256  # characters of a key file
 LONG_POLL_MAX_S: Final = 55  # seconds the gateway holds a poll
 SIGNATURE_HEADER_MAX_BYTES: Final = 1_024  # bytes of Signature-Input and of Signature
 COMPONENT_MAX_BYTES: Final = 8_192  # bytes of one signed request component
-ACCESS_TOKEN_MAX_BYTES: Final = 4_096  # bytes of an access token
-CHALLENGE_MAX_BYTES: Final = 256  # bytes of an enrolment challenge

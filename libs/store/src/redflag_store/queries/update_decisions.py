@@ -26,9 +26,6 @@ from redflag_wire.ids import new_id
 
 S: Final = PackageUpdateState
 
-BUSY: Final = frozenset({S.INSTALLING, S.CHECKING_DEPENDENCIES})
-"""States in which a command works on a package: what it does cannot be decided otherwise meanwhile."""
-
 _EVENT_OF: Final = {
     S.APPROVED: UpdateEventKind.APPROVED,
     S.REJECTED: UpdateEventKind.REJECTED,
