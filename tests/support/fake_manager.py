@@ -38,7 +38,7 @@ class FakeManager:
         archive: older versions a rollback can return to.
         gate: when set, `install` waits for it after it has begun.
         simulate_gate: the same before it has begun to act.
-        scan_gate, plan_gate: the same for a scan and a plan.
+        scan_gate, plan_gate, probe_gate: the same for a scan, a plan and a probe.
         crash: called in the middle of an installation, after the effect is written.
     """
 
@@ -53,6 +53,7 @@ class FakeManager:
     simulate_gate: asyncio.Event | None = None
     scan_gate: asyncio.Event | None = None
     plan_gate: asyncio.Event | None = None
+    probe_gate: asyncio.Event | None = None
     began: asyncio.Event = field(default_factory=asyncio.Event)
     crash: Callable[[], None] | None = None
     scans: int = 0
@@ -150,6 +151,9 @@ class FakeManager:
 
     async def probe(self, plan: Plan) -> Outcome:
         self.probes += 1
+        if self.probe_gate is not None:
+            self.began.set()
+            await self.probe_gate.wait()
         self._maybe_fail()
         if self.probe_answer is not None:
             return self.probe_answer

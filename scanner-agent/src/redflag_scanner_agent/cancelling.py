@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from redflag_scanner_agent.actions import Ending, failed
+from redflag_scanner_agent.actions import CHANGING_PACKAGES, Ending, failed
 from redflag_scanner_agent.journal import Entry, Journal, JournalState
 from redflag_scanner_agent.tombstones import Tombstones
 from redflag_wire.command import Command
@@ -98,6 +98,15 @@ class Cancelling:
             for one in self._journal.unfinished()
             if one.kind == CommandKind.CANCEL and _target(one) == cmd
         ]
+
+
+def as_cancelled(entry: Entry, command: Command, ending: Ending) -> Ending:
+    """Return the end of a command that was asked to stop when the helper died: cancelled if nothing was done."""
+    if entry.cancel is None:
+        return ending
+    if command.kind not in CHANGING_PACKAGES or ending.outcome is Outcome.FAILED:
+        return Ending(Outcome.CANCELLED, "cancelled")
+    return ending
 
 
 def _target(entry: Entry) -> str | None:

@@ -1,8 +1,8 @@
 """How far one action is, and whether somebody asked it to stop.
 
 An action can be stopped until the step `install` of an installation. From there on a cancel comes too late: half of
-an installation is never left behind for its sake. A step that runs a program which outlives its caller (a repair, a
-download) is not cut off; the next step stops it.
+an installation is never left behind for its sake. A repair runs a program which outlives its caller and is not cut
+off; the next step stops it. A download is: it may take hours, and what it has fetched changes nothing.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from redflag_scanner_agent.packages.errors import CancelledByOperatorError
 LOOKING_STEPS = frozenset({"repair", "simulate", "download"})
 """Steps of an installation after which nothing of its plan has changed the host (`packages.base`)."""
 
-CUT_OFF_STEPS = frozenset({"simulate"})
+CUT_OFF_STEPS = frozenset({"simulate", "download"})
 """Steps whose programs end with their caller."""
 
 

@@ -12,23 +12,21 @@ Guarantees:
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
 import structlog
 
 from redflag_ops.logging import get_logger
-from redflag_scanner_agent.actions import CHANGING_PACKAGES, Actions, Body, Ending, failed
-from redflag_scanner_agent.cancelling import AT_ONCE, Cancelling, Settled
-from redflag_scanner_agent.control import Control
+from redflag_scanner_agent.actions import Actions, Body, Ending, failed
+from redflag_scanner_agent.cancelling import AT_ONCE, Cancelling, Settled, as_cancelled
+from redflag_scanner_agent.disk_patience import DiskPatience
 from redflag_scanner_agent.errors import JournalError
 from redflag_scanner_agent.failpoints import failpoint
 from redflag_scanner_agent.fast_mode import FastMode
 from redflag_scanner_agent.guard import About
+from redflag_scanner_agent.in_hand import InHand
 from redflag_scanner_agent.inventory_memory import InventoryMemory
 from redflag_scanner_agent.journal import Entry, Journal, JournalState
 from redflag_scanner_agent.looks import Looks
@@ -43,21 +41,7 @@ from redflag_wire.report import BodyRef, CommandState, Outcome
 from redflag_wire.report_bodies import HostEvent
 
 ATTEMPTS_MAX = 3  # times the handling of one command may end the helper
-DISK_RETRY_FIRST_S = 1.0  # seconds until a step that found the disk full is tried again
-DISK_RETRY_MOST_S = 30.0
-
-Result = TypeVar("Result")
-
 log = get_logger()
-
-
-@dataclass(slots=True)
-class _Running:
-    """The action in hand."""
-
-    cmd: str
-    control: Control
-    task: asyncio.Task[Ending]
 
 
 class Executor:
@@ -111,10 +95,11 @@ class Executor:
         )
         self._cancelling = Cancelling(journal, tombstones, self._can_stop)
         self._waiting: deque[Entry] = deque()  # bounded by the journal: at most OPEN_MAX are open
-        self._running: _Running | None = None
+        self._in_hand = InHand(actions)
         self._after: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._told_to_stop = asyncio.Event()
+        self._disk = DiskPatience(self._told_to_stop)
 
     @property
     def _stopping(self) -> bool:
@@ -172,24 +157,17 @@ class Executor:
         gone = {ended.entry.cmd for ended in settled.ended}
         self._waiting = deque(one for one in self._waiting if one.cmd not in gone)
         for cmd in gone:
-            if self._reboots.is_waiting(cmd):
-                task = asyncio.create_task(self._reboots.dropped(cmd))
+            if self._reboots.drop(cmd):
+                task = asyncio.create_task(self._reboots.tell_dropped())
                 self._after.add(task)
                 task.add_done_callback(self._after.discard)
-        running = self._running
-        if settled.stop is not None and running is not None and running.cmd == settled.stop:
-            running.control.ask_to_stop()
-            if running.control.may_cut_off:
-                running.task.cancel()
+        if settled.stop is not None:
+            self._in_hand.stop(settled.stop)
 
     def _can_stop(self, entry: Entry) -> bool:
         """Whether a started command can still be stopped with nothing half done."""
-        if entry.ordered_ms is not None:
-            return False
-        running = self._running
-        if running is None or running.cmd != entry.cmd:
-            return True  # a restart in its delay, or what a crash left: its recovery looks at the wish
-        return not running.control.acting
+        # What is not in hand is a restart in its delay, or what a crash left: its recovery looks at the wish.
+        return entry.ordered_ms is None and self._in_hand.can_stop(entry.cmd)
 
     def answer_again(self, entry: Entry) -> None:
         """Say once more what the journal knows: a delivery of a known command is a question about it."""
@@ -259,24 +237,6 @@ class Executor:
         with structlog.contextvars.bound_contextvars(cmd=entry.cmd, op=entry.op, kind=entry.kind):
             await work(entry)
 
-    async def _durably(self, step: Callable[[], Result]) -> Result:
-        """Make a step durable; a full disk is waited for, because what was done must not be forgotten.
-
-        Raises:
-            JournalError: the journal is damaged, the step does not follow, or the helper is told to stop.
-        """
-        wait_s = DISK_RETRY_FIRST_S
-        while True:
-            try:
-                return step()
-            except JournalError as error:
-                if error.code != "journal_write" or self._stopping:
-                    raise
-                log.error("journal.waits_for_disk", detail=error.detail, again_s=wait_s)  # noqa: TRY400
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._told_to_stop.wait(), wait_s)
-            wait_s = min(wait_s * 2, DISK_RETRY_MOST_S)
-
     async def _settle_left(self) -> None:
         """Settle the cancels that a crash left, or that found no trusted time when they came."""
         now = self._now()
@@ -285,13 +245,39 @@ class Executor:
         for entry in self._journal.unfinished():
             if entry.kind != CommandKind.CANCEL or entry.state is not JournalState.RECEIVED:
                 continue
+            try:
+                command = Command.from_bytes(entry.payload)
+            except Exception as error:
+                log.exception("command.unreadable")
+                await self._never_begun(entry, error)
+                continue
+            await self._at_once(entry, command, now)
+
+    async def _at_once(self, entry: Entry, command: Command, now: datetime) -> None:
+        """Settle later what is settled when it comes."""
+
+        def settle() -> Settled:
             with self._journal.step():
-                settled = self._settle(entry, Command.from_bytes(entry.payload), now)
-            self._follow(settled)
+                # A full disk may have held this up, and another cancel may have found its target meanwhile.
+                return Settled() if self._open(entry) is None else self._settle(entry, command, now)
+
+        self._follow(await self._disk.durably(settle))
+
+    async def _never_begun(self, entry: Entry, error: Exception) -> None:
+        """End what was read once, before it was journaled, and cannot be read now; a newer agent may be stricter."""
+        await self._disk.durably(lambda: self._end(entry, None, failed("payload", _text(error))))
+
+    def _open(self, entry: Entry) -> Entry | None:
+        """Return what the journal says now of a command that is not done; None when it has ended meanwhile.
+
+        Between the moment a command was read and its turn, a cancel may have ended it.
+        """
+        found = self._journal.find(entry.cmd)
+        return None if found is None or found.state is JournalState.DONE else found
 
     async def _given_up(self, entry: Entry) -> bool:
         """Count an attempt; end the command if there were too many."""
-        attempts = await self._durably(lambda: self._journal.attempt(entry.cmd))
+        attempts = await self._disk.durably(lambda: self._journal.attempt(entry.cmd))
         if attempts <= ATTEMPTS_MAX:
             failpoint("executor.after_attempt")
             return False
@@ -304,13 +290,21 @@ class Executor:
             message=said,
             data={"cmd": entry.cmd, "kind": entry.kind},
         )
-        self._receipts.event(event)
         begun = entry.state is JournalState.STARTED
         ending = failed("attempts", said, Outcome.UNKNOWN if begun else Outcome.FAILED)
-        await self._durably(lambda: self._finish(entry, entry.started, ending))
+
+        def end() -> None:
+            with self._journal.step():
+                self._receipts.event(event)
+                self._end(entry, entry.started, ending)
+
+        await self._disk.durably(end)
         return True
 
-    async def _recover(self, entry: Entry) -> None:
+    async def _recover(self, left: Entry) -> None:
+        entry = self._open(left)
+        if entry is None:
+            return
         log.warning("command.probing", boot_id=entry.boot_id, same_boot=entry.boot_id == self._boot_id)
         if await self._given_up(entry):
             return
@@ -319,40 +313,39 @@ class Executor:
             if command.kind is CommandKind.REBOOT:
                 found = self._reboots.recover(entry)
                 if found is None:
-                    await self._durably(lambda: self._journal.waits_on(entry.cmd))
+                    await self._disk.durably(lambda: self._journal.waits_on(entry.cmd))
                     return
                 ending = found
             else:
                 ending = await self._actions.probe(command)
                 wish = self._journal.find(entry.cmd) or entry  # a cancel may have come while it looked
-                ending = _as_cancelled(wish, command, ending)
+                ending = as_cancelled(wish, command, ending)
         except JournalError:
             raise
         except Exception as error:
             # Whatever it was: left open, this command would end the helper at every start from now on.
             log.exception("command.probe_broke")
             ending = failed("probe_broke", _text(error), Outcome.UNKNOWN)
-        await self._durably(lambda: self._finish(entry, entry.started, ending))
+        await self._disk.durably(lambda: self._end(entry, entry.started, ending))
 
-    async def _carry_out(self, entry: Entry) -> None:
-        if await self._given_up(entry):
+    async def _carry_out(self, waiting: Entry) -> None:
+        entry = self._open(waiting)
+        if entry is None or await self._given_up(entry):
             return
         now = self._now()
         try:
             command = Command.from_bytes(entry.payload)
         except Exception as error:
-            # It was read once, before it was journaled; a newer agent may read more strictly. It never began.
             log.exception("command.unreadable")
-            ending = failed("payload", _text(error))
-            await self._durably(lambda: self._finish(entry, None, ending))
+            await self._never_begun(entry, error)
             return
         if now is None or now > command.exp:
             # It waited behind another one, or over a restart, until its time was over: it never began.
-            await self._durably(lambda: self._finish(entry, None, Ending(Outcome.EXPIRED, "expired")))
+            await self._disk.durably(lambda: self._end(entry, None, Ending(Outcome.EXPIRED, "expired")))
             return
         window = command.pol.window
         if window is not None and not window.opens <= now <= window.closes:
-            await self._durably(lambda: self._finish(entry, None, Ending(Outcome.REJECTED, "window")))
+            await self._disk.durably(lambda: self._end(entry, None, Ending(Outcome.REJECTED, "window")))
             return
         params = command.typed_params
         if isinstance(params, RebootParams):
@@ -360,47 +353,37 @@ class Executor:
             return
         if command.kind in AT_ONCE:
             # Only what an agent without trusted time left behind; a cancel is settled elsewhere.
-            with self._journal.step():
-                self._settle(entry, command, now)
+            await self._at_once(entry, command, now)
             return
-        await self._durably(lambda: self._steps.begin(entry, now))
+        if not await self._disk.durably(lambda: self._begin(entry, now)):
+            return
         log.info("command.started", by=list(command.by.approvers), intent=command.by.intent)
         failpoint("executor.before_act")
-        ending = await self._act(entry, command)
+        ending = await self._in_hand.act(entry.cmd, command)
         failpoint("executor.after_act")
-        await self._durably(lambda: self._finish(entry, now, ending))
+        await self._disk.durably(lambda: self._finish(entry, now, ending))
 
-    async def _act(self, entry: Entry, command: Command) -> Ending:
-        control = Control(lambda step: log.info("install.step", step=step))
-        task = asyncio.create_task(self._actions.act(command, control), name="action")
-        self._running = _Running(entry.cmd, control, task)
-        try:
-            await asyncio.wait({task})
-        finally:
-            self._running = None
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        if task.cancelled():
-            return Ending(Outcome.CANCELLED, "cancelled")
-        try:
-            return task.result()
-        except JournalError:
-            raise
-        except Exception as error:
-            log.exception("command.broke")
-            return failed("agent_error", _text(error), Outcome.UNKNOWN)
+    def _begin(self, entry: Entry, now: datetime, *, due_ms: int | None = None) -> bool:
+        """Write STARTED; false when it was cancelled while it waited for the disk."""
+        if self._open(entry) is None:
+            return False
+        self._steps.begin(entry, now, due_ms=due_ms)
+        return True
 
     async def _begin_reboot(self, entry: Entry, params: RebootParams, now: datetime) -> None:
         due_ms = self._reboots.due_ms(params)
-        await self._durably(lambda: self._steps.begin(entry, now, due_ms=due_ms))
+        if not await self._disk.durably(lambda: self._begin(entry, now, due_ms=due_ms)):
+            return
         found = self._journal.find(entry.cmd)
         if found is None:
             raise JournalError("journal_order", f"command {entry.cmd} is gone")
         await self._reboots.begin(found, params, due_ms)
-        await self._durably(lambda: self._journal.waits_on(entry.cmd))
+        await self._disk.durably(lambda: self._journal.waits_on(entry.cmd))
 
-    async def _order(self, entry: Entry) -> None:
+    async def _order(self, due: Entry) -> None:
+        entry = self._open(due)
+        if entry is None:
+            return
         try:
             ending = await self._reboots.order(entry)
         except JournalError as error:
@@ -409,7 +392,12 @@ class Executor:
             # Without a durable order there is no restart: a crash could give it twice.
             ending = failed("reboot_not_done", f"the order could not be written down: {error.detail}")
         if ending is not None:
-            await self._durably(lambda: self._finish(entry, entry.started, ending))
+            await self._disk.durably(lambda: self._end(entry, entry.started, ending))
+
+    def _end(self, entry: Entry, started: datetime | None, ending: Ending) -> None:
+        """Write DONE of what a cancel may have ended meanwhile; its end then stands."""
+        if self._open(entry) is not None:
+            self._finish(entry, started, ending)
 
     def _finish(self, entry: Entry, started: datetime | None, ending: Ending, *, settle: bool = True) -> None:
         """Write DONE, its report, and the end of the cancels that waited for it, in one transaction."""
@@ -419,23 +407,22 @@ class Executor:
                 for ended in self._cancelling.waited_for(entry.cmd, ending.outcome):
                     self._steps.finish(ended.entry, ended.entry.started, ended.ending)
         log.info("command.done", result=ending.outcome.value, code=ending.code)
+        self._prune()
+
+    def _prune(self) -> None:
         now = self._now()
-        if now is not None:
+        if now is None:
+            return
+        try:
             self._journal.prune(now)
             self._tombstones.prune(now)
+        except JournalError as error:
+            # The end it comes after stands; what is left here is forgotten with the next one.
+            log.warning("journal.not_pruned", code=error.code, detail=error.detail)
 
     def send_beside(self, body: Body, *, full: bool) -> None:
         """Leave a body that belongs to no command for the agent key to sign."""
         self._steps.send_beside(body, full=full)
-
-
-def _as_cancelled(entry: Entry, command: Command, ending: Ending) -> Ending:
-    """Return the end of a command that was asked to stop when the helper died: cancelled if nothing was done."""
-    if entry.cancel is None:
-        return ending
-    if command.kind not in CHANGING_PACKAGES or ending.outcome is Outcome.FAILED:
-        return Ending(Outcome.CANCELLED, "cancelled")
-    return ending
 
 
 def _text(error: Exception) -> str:

@@ -86,16 +86,18 @@ class Reboots:
         self._waiting[entry.cmd] = _Waiting(entry, entry.due_ms / 1000)
         return None
 
-    def is_waiting(self, cmd: str) -> bool:
-        """Whether a restart is in its delay and can be cancelled."""
+    def drop(self, cmd: str) -> bool:
+        """Forget a restart that was cancelled in its delay, at once; return whether there was one to forget."""
         waiting = self._waiting.get(cmd)
-        return waiting is not None and waiting.entry.ordered_ms is None
+        if waiting is None or waiting.entry.ordered_ms is not None:
+            return False
+        del self._waiting[cmd]
+        log.warning("reboot.cancelled", cmd=cmd)
+        return True
 
-    async def dropped(self, cmd: str) -> None:
-        """Forget a restart that was cancelled, and tell the people."""
-        if self._waiting.pop(cmd, None) is not None:
-            log.warning("reboot.cancelled", cmd=cmd)
-            await self._restart.notice("RedFlag: the restart of this host was cancelled")
+    async def tell_dropped(self) -> None:
+        """Tell the people that a restart they were told of was cancelled."""
+        await self._restart.notice("RedFlag: the restart of this host was cancelled")
 
     @property
     def going_down(self) -> bool:
@@ -104,14 +106,20 @@ class Reboots:
 
     def next_s(self) -> float | None:
         """Return seconds until the next moment something is due, None for never."""
-        if not self._waiting:
+        candidates = self._candidates()
+        if not candidates:
             return None
-        return max(0.0, min(one.due_s for one in self._waiting.values()) - self._clock.monotonic())
+        return max(0.0, min(one.due_s for one in candidates) - self._clock.monotonic())
+
+    def _candidates(self) -> list[_Waiting]:
+        """Return what may come due: after an order only its proof, for a second order could meet the next boot."""
+        waiting = list(self._waiting.values())
+        return [one for one in waiting if one.entry.ordered_ms is not None] or waiting
 
     def take_due(self) -> Entry | None:
         """Take the restart whose moment has come, the earliest first."""
         now = self._clock.monotonic()
-        due = sorted((one for one in self._waiting.values() if one.due_s <= now), key=lambda one: one.due_s)
+        due = sorted((one for one in self._candidates() if one.due_s <= now), key=lambda one: one.due_s)
         if not due:
             return None
         return self._waiting.pop(due[0].entry.cmd).entry

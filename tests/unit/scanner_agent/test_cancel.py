@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from redflag_scanner_agent import disk_patience
+from redflag_scanner_agent.errors import JournalError
 from redflag_scanner_agent.journal import JournalState
 from redflag_scanner_agent.tombstones import LIFE, TOMBSTONES_MAX, Tombstones
 from redflag_wire.command import Command
@@ -87,11 +89,38 @@ async def test_installation_before_it_acts_is_stopped_with_nothing_changed(host:
     assert host.manager.installs == 0
 
 
-@pytest.mark.parametrize("step", ["repair", "download"])
-async def test_step_that_outlives_its_caller_is_finished_and_the_next_one_not_begun(
+@pytest.mark.parametrize("step", ["simulate", "download"])
+async def test_step_that_ends_with_its_caller_is_cut_off(
     host: Host, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    target = await install(host)
+    target, ended = await install(host), []
+
+    async def slow(_plan: Plan, on_step: Callable[[str], None], *, repair: bool = False) -> InstallResult:
+        assert not repair
+        on_step(step)
+        host.manager.began.set()
+        try:
+            await asyncio.Event().wait()  # a mirror that gives a byte a minute
+        finally:
+            ended.append(step)
+        raise AssertionError("it never ends by itself")
+
+    monkeypatch.setattr(host.manager, "install", slow)
+    await host.give(target)
+    work = asyncio.create_task(host.work())
+    await host.manager.began.wait()
+    cancel = cancel_of(host, target)
+    await host.give(cancel)
+    await work
+    assert ended == [step]
+    assert words(host, target)[-1] == CANCELLED
+    assert words(host, cancel)[-1] == SUCCEEDED
+
+
+async def test_step_that_outlives_its_caller_is_finished_and_the_next_one_not_begun(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, step = await install(host), "repair"
     gate, finished, acted = asyncio.Event(), [], []
 
     async def slow(_plan: Plan, on_step: Callable[[str], None], *, repair: bool = False) -> InstallResult:
@@ -282,3 +311,78 @@ async def test_rollback_and_the_modes_without_names(host: Host) -> None:
     await host.work()
     assert host.manager.installed == {"hello": "1.1", "world": "2.1"}
     assert await planned(host)
+
+
+async def test_cancel_that_comes_while_another_command_is_probed_ends_what_only_waits(host: Host) -> None:
+    half, target, after = await install(host), host.command(), host.command()
+    for one in (half, target, after):
+        await host.give(one)
+    crash_at("executor.before_act")
+    with pytest.raises(CrashError):
+        await host.executor.run()
+    restarted(host)
+    host.beacon()
+    host.manager.probe_gate = asyncio.Event()
+    scans = host.manager.scans
+    work = asyncio.create_task(host.work())
+    await host.manager.began.wait()
+    cancel = cancel_of(host, target)
+    await host.give(cancel)
+    assert words(host, target)[-1] == CANCELLED
+    host.manager.probe_gate.set()
+    await work  # the helper does not stumble over what has ended meanwhile
+    assert words(host, target)[-1] == CANCELLED
+    assert words(host, cancel)[-1] == SUCCEEDED
+    assert words(host, after)[-1][1] is Outcome.SUCCEEDED
+    assert host.manager.scans == scans + 1
+
+
+async def test_cancel_that_comes_while_a_command_waits_for_the_disk_ends_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_patience, "DISK_RETRY_FIRST_S", 0.001)
+    target, after = host.command(), host.command()
+    await host.give(target)
+    await host.give(after)
+    tried, full, real = asyncio.Event(), [True], host.journal.start
+
+    def start(cmd: str, **values: object) -> None:
+        if cmd == str(target.cmd) and full:
+            tried.set()
+            raise JournalError("journal_write", "the disk is full")
+        real(cmd, **values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(host.journal, "start", start)
+    work = asyncio.create_task(host.work())
+    await tried.wait()
+    await host.give(cancel_of(host, target))
+    full.clear()
+    await work
+    assert words(host, target) == [(CommandState.RECEIVED, None, None), CANCELLED]
+    assert words(host, after)[-1][1] is Outcome.SUCCEEDED
+
+
+async def test_cancel_left_behind_waits_for_room_on_the_disk(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_patience, "DISK_RETRY_FIRST_S", 0.001)
+    target, broken = host.command(), [True]
+    cancel = cancel_of(host, target)
+    await host.give(target)
+    monkeypatch.setattr(host.executor, "_now", lambda: None)  # no trusted time when it came
+    await host.give(cancel)
+    assert words(host, cancel) == [(CommandState.RECEIVED, None, None)]
+    host.start()
+    host.beacon()
+    real = host.journal.start
+
+    def start(cmd: str, **values: object) -> None:
+        if broken:
+            broken.pop()
+            raise JournalError("journal_write", "the disk is full")
+        real(cmd, **values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(host.journal, "start", start)
+    await host.work()
+    assert words(host, target)[-1] == CANCELLED
+    assert words(host, cancel)[-1] == SUCCEEDED

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from redflag_scanner_agent import executor
+from redflag_scanner_agent import disk_patience, executor
 from redflag_scanner_agent.actions import Actions, Ending
 from redflag_scanner_agent.control import Control
 from redflag_scanner_agent.errors import JournalError
@@ -77,7 +77,7 @@ async def test_full_disk_acknowledges_nothing_and_takes_it_when_there_is_room(ho
 async def test_result_of_an_installation_waits_for_room_on_the_disk(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "DISK_RETRY_FIRST_S", 0.001)
+    monkeypatch.setattr(disk_patience, "DISK_RETRY_FIRST_S", 0.001)
     tried, full = asyncio.Event(), [True]
     real = host.journal.finish
 
@@ -104,6 +104,21 @@ async def test_result_of_an_installation_waits_for_room_on_the_disk(
         None,
     )  # its own word, not a probe's
     assert host.manager.installs == 1
+
+
+async def test_end_that_left_no_room_for_tidying_up_stands(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prune(_now: object) -> int:
+        raise JournalError("journal_write", "the disk is full")
+
+    monkeypatch.setattr(host.journal, "prune", prune)
+    first, second = host.command(), host.command()
+    await host.give(first)
+    await host.give(second)
+    await host.work()
+    for command in (first, second):
+        assert words(host, command)[-1] == (CommandState.DONE, Outcome.SUCCEEDED, None)
 
 
 @pytest.mark.parametrize("kind", ["scan", "install_updates"])

@@ -10,7 +10,7 @@ from redflag_scanner_agent.restart import HostRestart, NoRestart, RestartRefused
 from redflag_wire.command import Command
 from redflag_wire.report import CommandState, Outcome
 from tests.unit.scanner_agent.host import Host
-from tests.unit.scanner_agent.test_helper_steps import CrashError, crash_at, restarted, words
+from tests.unit.scanner_agent.test_helper_steps import CrashError, crash_at, install, restarted, words
 
 ALLOWED = {"window": None, "allow_reboot": True, "max_runtime": None}
 
@@ -274,3 +274,79 @@ async def test_programs_asked_to_restart(monkeypatch: pytest.MonkeyPatch, system
         await HostRestart().restart()
     assert len(asked) == 1
     assert asked[0].endswith(wanted)
+
+
+async def test_cancel_in_the_very_moment_it_is_due_wins(host: Host) -> None:
+    command, after = reboot(host, delay_s=60), host.command()
+    await host.give(command)
+    work = asyncio.create_task(host.executor.run())
+    await told(host)
+    host.pass_time(60)
+    host.executor.time_known()  # it wakes up, and before it has looked the cancel is there
+    await host.give(host.command("cancel", params={"cmd": str(command.cmd)}))
+    await host.give(after)
+    while host.journal.unfinished() and not work.done():  # noqa: ASYNC110 - two things at once
+        await asyncio.sleep(0)
+    host.executor.stop()
+    await work
+    assert host.restart.restarts == 0
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.CANCELLED, "cancelled")
+    assert words(host, after)[-1][1] is Outcome.SUCCEEDED
+
+
+async def test_restart_cancelled_while_a_new_helper_looks_at_another_command_is_forgotten(host: Host) -> None:
+    half, command = await install(host), reboot(host, delay_s=60)
+    await host.give(command)
+    await running(host, host.restart.told.wait)
+    await host.give(half)
+    crash_at("executor.before_act")
+    with pytest.raises(CrashError):
+        await host.executor.run()
+    restarted(host)
+    host.beacon()
+    host.manager.probe_gate = asyncio.Event()
+    # The look at the installation comes first: the restart is recovered from what was read before it.
+    left = host.journal.unfinished()
+    host.journal.unfinished = lambda: sorted(left, key=lambda one: one.kind)  # type: ignore[method-assign]
+    work = asyncio.create_task(host.executor.run())
+    await host.manager.began.wait()
+    del host.journal.unfinished
+    await host.give(host.command("cancel", params={"cmd": str(command.cmd)}))
+    host.manager.probe_gate.set()
+    while host.journal.unfinished():  # noqa: ASYNC110 - whatever comes first
+        await asyncio.sleep(0)
+    host.pass_time(60)
+    after = host.command()
+    await host.give(after)
+    while host.journal.unfinished() and not work.done():  # noqa: ASYNC110 - two things at once
+        await asyncio.sleep(0)
+    host.executor.stop()
+    await work
+    assert host.restart.restarts == 0
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.CANCELLED, "cancelled")
+
+
+async def test_second_restart_is_not_ordered_while_the_host_goes_down_for_the_first(host: Host) -> None:
+    host.restart.does_nothing = True
+    orders: list[float] = []
+    real = host.restart.restart
+
+    async def restart() -> None:
+        orders.append(host.clock.monotonic())
+        await real()
+
+    host.restart.restart = restart  # type: ignore[method-assign]
+    second, first = reboot(host, delay_s=10), reboot(host)
+    await host.give(second)
+    work = asyncio.create_task(host.executor.run())
+    await told(host)
+    await host.give(first)
+    await host.restart.ordered.wait()
+    host.pass_time(11)
+    host.executor.time_known()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(orders) == 1
+    assert host.reboots.next_s() not in {None, 0.0}  # nor does it turn without rest until then
+    host.executor.stop()
+    await work
