@@ -28,6 +28,7 @@ from redflag_gateway.guard import Watchdog
 from redflag_gateway.handles import Handles
 from redflag_gateway.hearing import Hearing
 from redflag_gateway.http_log import http_logger
+from redflag_gateway.http_protocol import HttpProtocol
 from redflag_gateway.keys import Keys
 from redflag_gateway.listener import Listener, connections_for, raise_file_limit
 from redflag_gateway.metrics import Metrics
@@ -174,21 +175,29 @@ class Gateway:
         self._edge.add_routes(app, self._plane.routes())
         runner = web.AppRunner(
             app,
-            access_log=None,
-            logger=http_logger(self._metrics.refusals.labels("not_http").inc),
             handler_cancellation=True,  # a poll whose client is gone must not take commands
-            auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_S,
-            max_line_size=HEADER_LINE_MAX_BYTES,
-            max_field_size=HEADER_LINE_MAX_BYTES,
-            max_headers=HEADERS_MAX,
             shutdown_timeout=SHUTDOWN_GRACE_S,
         )
         await runner.setup()
         server = runner.server
         assert server is not None  # noqa: S101 - `setup` made it
+        log, loop = http_logger(self._metrics.refusals.labels("not_http").inc), asyncio.get_running_loop()
+
+        def protocol() -> HttpProtocol:
+            return HttpProtocol(
+                server,
+                loop=loop,
+                access_log=None,  # type: ignore[arg-type] # means none; the edge writes the records
+                logger=log,
+                auto_decompress=False,
+                keepalive_timeout=KEEPALIVE_S,
+                max_line_size=HEADER_LINE_MAX_BYTES,
+                max_field_size=HEADER_LINE_MAX_BYTES,
+                max_headers=HEADERS_MAX,
+            )
+
         self._listener = Listener(
-            server,
+            protocol,
             self.doorkeeper,
             self._watchdog,
             tls=None if self.tls is None else self.tls.context,

@@ -222,7 +222,6 @@ class Edge:
         response.headers[HEADER_NONCE] = self._nonces.current(self._clock.now())
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Server"] = "redflag"
         return response
 
     def _count(self, name: str, status: int, refusal: Refusal | None) -> None:

@@ -3,7 +3,8 @@
 Guarantees: a connection that sends nothing is closed after ``FIRST_S``, one whose request head is not complete
 ``HEAD_S`` after its first byte is answered 408 and closed, a head beyond its bound is answered 431 before the parser
 has it all, and a peer that does not take its answer loses the connection after ``STALL_S``. Deadlines of bodies stand
-in `body`, that of idle connections is aiohttp's own. A peer that does not close its side is cut off.
+in `body`, that of idle connections is aiohttp's own; ``IDLE_S`` ends those that are closed and never gone, because the
+rest of an answer waits for a peer that takes nothing. A peer that does not close its side is cut off.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from redflag_gateway.request_head import Head, RequestHead
 FIRST_S: Final = 10.0  # to the first byte of the first request
 HEAD_S: Final = 10.0  # for a request's head
 STALL_S: Final = 30.0  # for a peer to take what was written
+IDLE_S: Final = 120.0  # between two requests; longer than aiohttp lets a connection idle
 CLOSE_S: Final = 5.0  # for a connection that was closed to be gone
 SWEEP_EVERY_S: Final = 0.5
 UNPROVEN_ANSWERS_MAX: Final = 16  # on a connection without a valid signature; then it is closed
@@ -117,7 +119,11 @@ class Guard(asyncio.Protocol):
             self._unproven += 1
             close = close or self._unproven >= UNPROVEN_ANSWERS_MAX
         self._closing = close
+        self._rest()
         return close
+
+    def _rest(self) -> None:
+        self._watchdog.arm(self, STALL_S if self._closing else IDLE_S)
 
     # What the transport tells.
 
@@ -149,8 +155,10 @@ class Guard(asyncio.Protocol):
 
     def resume_writing(self) -> None:  # noqa: D102
         self._stalled = False
-        if self._transport is None or not self._transport.is_closing():
+        if self._in_hand:
             self._watchdog.disarm(self)
+        elif self._transport is not None and not self._transport.is_closing():
+            self._rest()
         self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102

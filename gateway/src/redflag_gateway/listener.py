@@ -11,6 +11,7 @@ import errno
 import resource
 import socket
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable
 from typing import Final
 
@@ -25,6 +26,7 @@ NO_ROOM_PAUSE_S: Final = 0.5
 NO_ROOM_LOG_EVERY_S: Final = 60.0
 FILES_KEPT: Final = 512  # open files that are not agents' connections: broker, logs, certificates, probes
 CONNECTIONS_MIN: Final = 64  # however low the limit is
+TLS_BUFFER_BYTES: Final = 16 * 1024  # one record; asyncio's own 256 KiB would be held by each idle connection
 
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _BUSY: Final = (
@@ -88,6 +90,9 @@ class Listener:
             OSError: an address cannot be bound.
         """
         loop = asyncio.get_running_loop()
+        if self._tls is not None:
+            # A class attribute is the only way asyncio leaves; this program's own connections with TLS are all here.
+            sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
             for family, address in dict.fromkeys((one[0], one[4]) for one in found):

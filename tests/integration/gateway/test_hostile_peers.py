@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import gc
 import gzip
 import json
 import resource
 import signal
 import socket
 import ssl
+from asyncio import sslproto
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -160,10 +162,32 @@ async def test_what_is_no_http_is_counted_and_leaves_no_stack_in_the_log(
     for data in (*junk, *smuggled):
         async with raw(gateway) as peer:
             await peer.send(data)
-            assert b" 400 " in (await peer.rest())[:20]
+            answer = await peer.rest()
+            assert b" 400 " in answer[:20]
+            assert b"Server: redflag\r\n" in answer
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "not_http"
     # aiohttp says nothing at all about the first.
     assert gateway.metric("refusals_total", code="not_http") == 4
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "code"),
+    [
+        (b"OPTIONS * HTTP/1.1\r\n", 404, "not_found"),
+        (b"CONNECT a:443 HTTP/1.1\r\n", 404, "not_found"),
+        (b"GET /agent/v1/keys HTTP/1.1\r\nExpect: 300\r\n", 417, "not_served"),
+    ],
+)
+async def test_what_no_route_can_have_is_answered_like_all_else_and_ends_the_connection(
+    gateway: RunningGateway, line: bytes, status: int, code: str
+) -> None:
+    async with raw(gateway) as peer:
+        await peer.send(line + b"Host: x\r\n\r\n" + KEYS)
+        found, headers, text = await peer.answer()
+        assert (found, json.loads(text)["code"]) == (status, code)
+        assert (headers["server"], headers["connection"]) == ("redflag", "close")
+        assert await peer.rest() == b""
 
 
 async def test_bodies_beyond_their_bounds_are_refused_unread(bench: Bench, gateway: RunningGateway) -> None:
@@ -415,6 +439,18 @@ async def test_with_tls_a_peer_that_does_not_shake_hands_gets_no_further(
     peer = Raw(reader, writer)
     await peer.send(KEYS)
     assert (await peer.answer())[0] == 200
+    assert all(size <= 16 * 1024 for size in _tls_buffers())  # each idle connection holds one
     writer.close()
     await writer.wait_closed()
     await eventually(lambda: running.gateway.doorkeeper.connections == 0, "all places given back")
+
+
+def _tls_buffers() -> list[int]:
+    """Return the buffers of the TLS connections that agents stand on."""
+    found = [
+        len(one._ssl_buffer)  # type: ignore[attr-defined]
+        for one in gc.get_objects()
+        if isinstance(one, sslproto.SSLProtocol) and isinstance(one._app_protocol, guard.Guard)
+    ]
+    assert found
+    return found

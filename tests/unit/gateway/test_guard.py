@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from redflag_gateway.doorkeeper import Doorkeeper, Place
-from redflag_gateway.guard import CLOSE_S, FIRST_S, HEAD_S, STALL_S, UNPROVEN_ANSWERS_MAX, Guard, Watchdog
+from redflag_gateway.guard import (
+    CLOSE_S,
+    FIRST_S,
+    HEAD_S,
+    IDLE_S,
+    STALL_S,
+    UNPROVEN_ANSWERS_MAX,
+    Guard,
+    Watchdog,
+)
 
 GET = b"GET / HTTP/1.1\r\n\r\n"
 
@@ -153,6 +162,26 @@ async def test_a_peer_that_does_not_take_its_answer_is_cut_off(connect: Callable
     one.after(STALL_S + 1)
     assert one.transport.aborted
     assert one.ended == ["slow_reader"]
+
+
+@pytest.mark.parametrize("paused", [True, False])
+@pytest.mark.parametrize(("close", "seconds"), [(True, STALL_S), (False, IDLE_S)])
+async def test_a_closed_connection_whose_answer_nobody_takes_is_cut_off(
+    connect: Callable[[], Connection], close: bool, seconds: float, paused: bool
+) -> None:
+    one = connect()
+    one.guard.data_received(GET)
+    one.guard.begin()
+    one.guard.end(close=close)
+    if paused:
+        one.guard.pause_writing()
+        one.guard.resume_writing()  # below the mark, and yet not all of it taken
+    one.transport.close()  # as aiohttp does after the answer, or when it has idled
+    one.after(seconds - 1)
+    assert one.ended == []
+    one.after(seconds + 1)
+    assert one.transport.aborted
+    assert one.ended == ["not_closed"]
 
 
 async def test_without_a_signature_a_connection_has_so_many_answers(
