@@ -16,6 +16,7 @@ from uuid import UUID
 
 from redflag_dispatcher.report_body import ListedInventory
 from redflag_store.queries.held_inventories import Held
+from redflag_wire.limits import UPDATES_MAX
 
 ASK_AGAIN = timedelta(minutes=15)  # a host that never sends the whole is asked at most this often
 ASK_FOR_REFUSED = timedelta(days=1)  # the whole of a set with rows that were left out
@@ -39,6 +40,8 @@ def judge(held: Held | None, sent: ListedInventory) -> Take:
         return Take.NOTHING
     if sent.digest == sent.base and not (sent.rows or sent.gone or sent.bad):
         return Take.UNCHANGED
+    if held.rows + len(sent.rows) > UPDATES_MAX:
+        return Take.NOTHING  # changes upon changes would grow without an end; the whole is bounded by itself
     return Take.CHANGES
 
 

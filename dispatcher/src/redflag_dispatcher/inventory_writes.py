@@ -4,7 +4,7 @@ An inventory that says what is stored already costs no row but the time of the l
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -17,9 +17,13 @@ from redflag_dispatcher.inventory_digest_rules import Take
 from redflag_dispatcher.inventory_rules import Decision
 from redflag_dispatcher.report_body import ListedInventory
 from redflag_store.queries import inventory
-from redflag_store.queries.held_inventories import Held, held_inventories, write_held
+from redflag_store.queries.held_inventories import Held, held_inventories, managers_held, write_held
 from redflag_store.queries.inventory import Difference
-from redflag_store.states import UpdateEventKind
+from redflag_store.queries.journal import EventRow, write_events
+from redflag_store.states import Severity, UpdateEventKind
+from redflag_wire.limits import CAPABILITIES_MAX
+
+COMPONENT = "ingest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ async def write_inventories(
     if not ops:
         return {}
     held = await held_inventories(session, [op.pair for op in ops])
+    ops = await _within_bounds(session, ops, held, at=at, new_id=new_id)
     takes = {op.pair: inventory_digest_rules.judge(held.get(op.pair), op.listed) for op in ops}
     written = [op for op in ops if takes[op.pair] in {Take.WHOLE, Take.CHANGES}]
     added = await _write_differences(session, written, takes, at=at, new_id=new_id)
@@ -63,6 +68,35 @@ async def write_inventories(
     return {
         op.pair: inventory_digest_rules.asks_for_whole(held.get(op.pair), takes[op.pair], at=at) for op in ops
     }
+
+
+async def _within_bounds(
+    session: AsyncSession,
+    ops: Sequence[InventoryOp],
+    held: Mapping[tuple[UUID, str], Held],
+    *,
+    at: datetime,
+    new_id: Callable[[], UUID],
+) -> list[InventoryOp]:
+    """Leave out, and tell of, inventories of more package managers than a host may have."""
+    new = [op.agent for op in ops if op.pair not in held]
+    if not new:
+        return list(ops)
+    counts = await managers_held(session, new)
+    refused = [op for op in ops if op.pair not in held and counts.get(op.agent, 0) >= CAPABILITIES_MAX]
+    await write_events(
+        session,
+        [
+            EventRow(
+                new_id(), at, Severity.WARNING, COMPONENT, "inventory_refused",
+                f"an inventory was left out: the host named more than {CAPABILITIES_MAX} package managers",
+                op.agent, {"manager": op.listed.manager},
+            )
+            for op in refused
+        ],
+    )  # fmt: skip
+    left_out = {op.pair for op in refused}
+    return [op for op in ops if op.pair not in left_out]
 
 
 async def note_asked(session: AsyncSession, pairs: Sequence[tuple[UUID, str]], at: datetime) -> None:

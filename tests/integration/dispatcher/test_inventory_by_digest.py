@@ -67,6 +67,19 @@ async def test_changes_are_applied_to_the_set_they_build_on(rig: Rig) -> None:
     assert await asked(rig) == []
 
 
+async def test_host_that_makes_up_package_managers_is_bounded(rig: Rig) -> None:
+    (host,) = await rig.add_hosts()
+    await rig.rows(
+        "INSERT INTO agent_inventory (agent_id, manager, looked_at, changed_at) "
+        "SELECT $1, 'm' || n, now(), now() FROM generate_series(1, 32) n",
+        host.id,
+    )
+    await tell(rig, host, whole(ONE, item("a")))
+    assert await packages(rig) == {}
+    (event,) = await rig.events("inventory_refused")
+    assert event["data"] == {"manager": "apt"}
+
+
 async def test_unchanged_costs_no_row_but_the_time_of_the_look(rig: Rig) -> None:
     (host,) = await rig.add_hosts()
     await tell(rig, host, whole(ONE, item("a"), item("b")))

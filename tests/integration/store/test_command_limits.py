@@ -18,6 +18,7 @@ from redflag_store.queries.commands_create import (
 )
 from redflag_store.queries.refusals import NoSuchCommandError, NotEndedError
 from redflag_store.queries.retries import retry_of
+from redflag_store.queries.settings import change_setting
 from redflag_wire.errors import SchemaRefusedError
 from tests.integration.store.rows import CLOCK, add_agents, intent_data, opened
 from tests.support.postgres import DatabaseUrl
@@ -125,6 +126,36 @@ async def test_hosts_rate_holds_against_a_burst_and_spares_others(database: Data
     assert all(0 < wait <= 30 for wait in waits if wait)  # 120 an hour
     await ask(make, other)
     await ask(make, agent, kind="cancel", params={"cmd": str(other)}, dedupe_key=f"cancel:{other}")
+
+
+async def test_what_redflag_asks_for_itself_leaves_half_of_a_hosts_burst_to_people(
+    database: DatabaseUrl, make: Maker
+) -> None:
+    (agent,) = await add_agents(database)
+    async with opened(database) as owner, owner.begin() as session:
+        await change_setting(session, "limits.agent_commands_burst", 4, changed_by="x", at=CLOCK.now())
+
+    async def look() -> None:
+        async with opened(database.dispatcher) as own, own.begin() as session:
+            await request_commands(
+                session,
+                CLOCK,
+                intent=None,
+                agents=[agent],
+                kind="scan",
+                params={},
+                requested_by="x",
+                source="system",
+            )
+
+    await look()
+    await look()
+    with pytest.raises(RateLimitedError):
+        await look()
+    await ask(make, agent)
+    await ask(make, agent)
+    with pytest.raises(RateLimitedError):
+        await ask(make, agent)
 
 
 async def test_refusal_gives_back_what_it_took(database: DatabaseUrl, make: Maker) -> None:

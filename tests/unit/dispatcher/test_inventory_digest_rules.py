@@ -15,6 +15,7 @@ from redflag_dispatcher.inventory_digest_rules import (
 )
 from redflag_dispatcher.report_body import ListedInventory
 from redflag_store.queries.held_inventories import Held
+from redflag_wire.limits import UPDATES_MAX
 
 AGENT = UUID(int=1)
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -47,6 +48,8 @@ def sent(digest: str | None, base: str | None = None, **changes: Any) -> ListedI
         (HELD, sent("one", "one", gone=[("a", "all")]), Take.CHANGES),
         (HELD, sent("two", "one"), Take.CHANGES),
         (HELD, sent("three", "two"), Take.NOTHING),
+        (replace(HELD, rows=UPDATES_MAX - 1), sent("two", "one", rows=[ROW]), Take.CHANGES),
+        (replace(HELD, rows=UPDATES_MAX), sent("two", "one", rows=[ROW]), Take.NOTHING),
         (PARTIAL, sent("one"), Take.WHOLE),
         (PARTIAL, sent("two", "one", rows=[ROW]), Take.CHANGES),
     ],

@@ -174,7 +174,12 @@ async def create_each(
         if refusal is not None:
             outcomes[one.agent_id] = refusal
     outcomes.update(
-        await _rate_refusals(session, [one for one in wanted if one.agent_id not in outcomes], now)
+        await _rate_refusals(
+            session,
+            [one for one in wanted if one.agent_id not in outcomes],
+            now,
+            own=source is CommandSource.SYSTEM,
+        )
     )
     todo = [one for one in wanted if one.agent_id not in outcomes]
     made = await insert_commands(
@@ -247,10 +252,10 @@ def _refusal(
 
 
 async def _rate_refusals(
-    session: AsyncSession, wanted: Sequence[Wanted], now: datetime
+    session: AsyncSession, wanted: Sequence[Wanted], now: datetime, *, own: bool
 ) -> dict[UUID, CommandRefusedError]:
     counted = {one.agent_id: 1 for one in wanted if one.kind is not CommandKind.CANCEL}
     if not counted:
         return {}
-    grants = await take_for_agents(session, await read_settings(session), counted, now)
+    grants = await take_for_agents(session, await read_settings(session), counted, now, own=own)
     return {agent: RateLimitedError(agent, one.wait_s) for agent, one in grants.items() if one.count == 0}

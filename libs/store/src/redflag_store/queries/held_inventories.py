@@ -64,6 +64,16 @@ async def held_inventories(
     return {(row["agent_id"], row["manager"]): Held(**dict(row)) for row in rows}
 
 
+async def managers_held(session: AsyncSession, agents: Sequence[UUID]) -> dict[UUID, int]:
+    """How many package managers' inventories are held of each of these hosts; a host without any is left out."""
+    connection = await driver_connection(session)
+    rows = await connection.fetch(
+        "SELECT agent_id, count(*) AS held FROM agent_inventory WHERE agent_id = ANY($1::uuid[]) GROUP BY agent_id",
+        list(agents),
+    )
+    return {row["agent_id"]: row["held"] for row in rows}
+
+
 async def write_held(session: AsyncSession, rows: Sequence[Held]) -> None:
     """Write what is held now, each pair once."""
     if rows:

@@ -7,7 +7,7 @@ one that changed nothing writes nothing. The rows of one agent change under the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -96,6 +96,8 @@ class UpdateEventRow:
     detail: str = "{}"  # JSON text
 
 
+AT_REST_MAX: Final = 5_000  # packages of one host that are remembered after their last update
+
 _INCOMING_COLUMNS = (
     ("agent_id", "uuid"),
     ("manager", "text"),
@@ -174,6 +176,17 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS g (agent_id, mana
 WHERE p.agent_id = g.agent_id AND p.manager = g.manager AND p.name = g.name AND p.arch = g.arch
 """
 
+# A host names new packages for ever (kernels carry their version in the name); what came to rest first is forgotten.
+_FORGET = """
+DELETE FROM package_state p USING (
+    SELECT o.* FROM unnest($1::uuid[]) AS a (id) CROSS JOIN LATERAL (
+        SELECT agent_id, manager, name, arch FROM package_state
+        WHERE agent_id = a.id AND state = 'updated' ORDER BY changed_at DESC, manager, name, arch OFFSET $2
+    ) AS o
+) AS old
+WHERE p.agent_id = old.agent_id AND p.manager = old.manager AND p.name = old.name AND p.arch = old.arch
+"""
+
 _LAPSE = """
 UPDATE approval a SET lapsed_at = $6
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) AS g (agent_id, manager, name, arch, candidate)
@@ -241,9 +254,14 @@ async def differences(
 
 
 async def write_packages(
-    session: AsyncSession, rows: Sequence[PackageRow], gone: Sequence[PackageKey], at: datetime
+    session: AsyncSession,
+    rows: Sequence[PackageRow],
+    gone: Sequence[PackageKey],
+    at: datetime,
+    *,
+    at_rest_max: int = AT_REST_MAX,
 ) -> None:
-    """Write packages as they are to be; `gone` ones come to rest as `updated`.
+    """Write packages as they are to be; `gone` ones come to rest as `updated`, the newest `at_rest_max` of a host.
 
     Approvals of other versions than the new candidate lapse, those of a package that is gone too.
     """
@@ -263,6 +281,7 @@ async def write_packages(
     if gone:
         await connection.execute(_AT_REST, *split_keys(gone), at)
         await connection.execute(_LAPSE, *split_keys(gone), [None] * len(gone), at)
+        await connection.execute(_FORGET, sorted({key[0] for key in gone}), at_rest_max)
 
 
 async def write_update_events(session: AsyncSession, rows: Sequence[UpdateEventRow]) -> None:

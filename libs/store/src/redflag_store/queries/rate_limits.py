@@ -42,12 +42,17 @@ UPDATE fleet_rate f SET tat = n.tat FROM unnest($1::text[], $2::timestamptz[]) A
 """
 
 
-def agent_rate(settings: FleetSettings) -> Rate:
-    """Return what one host may be asked for."""
+def agent_rate(settings: FleetSettings, *, own: bool = False) -> Rate:
+    """Return what one host may be asked for.
+
+    Args:
+        settings: in force.
+        own: asked for by RedFlag itself, which uses up half of what may come at once and leaves the rest to people:
+            scans that are due every minute do not keep an operator from a host.
+    """
+    burst = settings.number("limits.agent_commands_burst")
     return Rate(
-        settings.number("limits.agent_commands_per_hour"),
-        HOUR_S,
-        settings.number("limits.agent_commands_burst"),
+        settings.number("limits.agent_commands_per_hour"), HOUR_S, max(1, burst // 2) if own else burst
     )
 
 
@@ -71,7 +76,12 @@ def kind_rate(settings: FleetSettings, kind: str) -> Rate:
 
 
 async def take_for_agents(
-    session: AsyncSession, settings: FleetSettings, agents: Mapping[UUID, int], now: datetime
+    session: AsyncSession,
+    settings: FleetSettings,
+    agents: Mapping[UUID, int],
+    now: datetime,
+    *,
+    own: bool = False,
 ) -> dict[UUID, Grant]:
     """Let pass what each agent's limit allows, and store it; the caller holds the agents' row locks.
 
@@ -80,11 +90,12 @@ async def take_for_agents(
         settings: in force.
         agents: how many each is asked for.
         now: the server's clock.
+        own: see `agent_rate`.
     """
     if not agents:
         return {}
     connection = await driver_connection(session)
-    rate = agent_rate(settings)
+    rate = agent_rate(settings, own=own)
     known = {row["agent_id"]: row["tat"] for row in await connection.fetch(_AGENTS, list(agents))}
     grants = {agent: grant(rate, known.get(agent), now, wanted) for agent, wanted in agents.items()}
     passed = {agent: one.tat for agent, one in grants.items() if one.count}

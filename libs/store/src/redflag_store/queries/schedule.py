@@ -18,6 +18,7 @@ from redflag_store.tables.agents import SUBSYSTEMS_MARK_SQL, SUBSYSTEMS_STALE_SQ
 from redflag_store.tables.commands import PENDING_SQL
 from redflag_store.tables.subsystems import DUE_SQL
 
+SUBSYSTEMS_MAX: Final = 128  # of one host, those it names no more included
 COUNTED_MAX: Final = 100_000  # rows that are due are counted up to this
 
 
@@ -131,7 +132,10 @@ WHERE {SUBSYSTEMS_STALE_SQL} ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 
 _TAKE_IN = """
 INSERT INTO subsystem (agent_id, name, plan_interval_s, plan_timeout_s)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::integer[])
+SELECT n.*
+FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::integer[]) AS n (agent_id, name, interval_s, timeout_s)
+WHERE EXISTS (SELECT FROM subsystem s WHERE s.agent_id = n.agent_id AND s.name = n.name)
+   OR (SELECT count(*) FROM subsystem s WHERE s.agent_id = n.agent_id) < $5
 ON CONFLICT (agent_id, name) DO UPDATE SET present = true, planned_rev = 0
 """
 
@@ -217,12 +221,20 @@ async def stale_agents(session: AsyncSession, limit: int) -> list[StaleAgent]:
 async def take_in(
     session: AsyncSession, agents: Sequence[StaleAgent], subsystems: Sequence[NewSubsystem]
 ) -> None:
-    """Give hosts exactly these subsystems, to be planned anew; what a host no longer names stays, not present."""
+    """Give hosts exactly these subsystems, to be planned anew; what a host no longer names stays, not present.
+
+    A host that named more than `SUBSYSTEMS_MAX` in its life gets no new ones.
+    """
     connection = await driver_connection(session)
     ids = [one.agent_id for one in subsystems]
     names = [one.name for one in subsystems]
     await connection.execute(
-        _TAKE_IN, ids, names, [one.interval_s for one in subsystems], [one.timeout_s for one in subsystems]
+        _TAKE_IN,
+        ids,
+        names,
+        [one.interval_s for one in subsystems],
+        [one.timeout_s for one in subsystems],
+        SUBSYSTEMS_MAX,
     )
     await connection.execute(_GONE, [agent.agent_id for agent in agents], ids, names)
     await connection.execute(_MARK, [agent.agent_id for agent in agents], [agent.mark for agent in agents])
