@@ -78,6 +78,8 @@ async def test_a_filter_chooses_and_what_cannot_be_asked_is_named(api: Api) -> N
     assert (job["total"], job["left_out_count"]) == (1, 1)
     (left_out,) = job["left_out"]
     assert (left_out["hostname"], left_out["code"]) == ("web-01", "manager_unknown")
+    later = await api.call("GET", f"/jobs/{job['id']}")
+    assert (later["left_out"], later["left_out_count"]) == (job["left_out"], 1)
     nobody = await start(api, 409, kind="scan", filter={"q": "db"})
     assert (nobody["code"], nobody["detail"]) == ("no_hosts", "no active host matches")
     none = await start(api, 409, kind="scan", hosts=["web-01"], params={"subsystem": "apt"})

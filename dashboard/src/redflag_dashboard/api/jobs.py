@@ -12,13 +12,14 @@ from redflag_dashboard.job_rules import COMMANDS, Asked, JobKind, ask_all, ask_f
 from redflag_dashboard.models.common import Page
 from redflag_dashboard.models.jobs import (
     Job,
+    JobInFull,
     JobItem,
     JobItemsQuery,
     JobPath,
     JobRequest,
     JobsQuery,
-    NewJob,
     PlanJobParams,
+    left_out_to_store,
 )
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.openapi import PREFIX
@@ -64,13 +65,14 @@ async def create(call: Call[Nothing, Nothing, JobRequest]) -> Answer:
         requested_by=call.operator,
         op=call.op,
         dedupe_key=dedupe_keys.dedupe_key(kind, first),
+        left_out=left_out_to_store(asked.left_out),
         random=call.parts.random,
     )
     view = await queries.get_job(call.tx, job_id)
     if view is None:
         raise RuntimeError("the job just created is not there")
     headers = {"Location": f"{PREFIX}/jobs/{job_id}"}
-    return Answer(NewJob.made_of(view, asked.left_out), status=202, headers=headers)
+    return Answer(JobInFull.of(view), status=202, headers=headers)
 
 
 async def _hosts(call: Call[Nothing, Nothing, JobRequest]) -> list[SelectedHost]:
@@ -183,7 +185,7 @@ async def show(call: Call[JobPath, Nothing, Nothing]) -> Answer:
         view = await queries.get_job(session, call.path.job)
     if view is None:
         raise _not_found(call.path.job)
-    return Answer(Job.of(view))
+    return Answer(JobInFull.of(view))
 
 
 async def items(call: Call[JobPath, JobItemsQuery, Nothing]) -> Answer:
@@ -225,7 +227,7 @@ async def cancel(call: Call[JobPath, Nothing, Nothing]) -> Answer:
     view = await queries.get_job(call.tx, job_id)
     if view is None:
         raise _not_found(job_id)
-    return Answer(Job.of(view), status=202)
+    return Answer(JobInFull.of(view), status=202)
 
 
 def _not_found(job_id: UUID) -> ProblemError:
@@ -234,7 +236,7 @@ def _not_found(job_id: UUID) -> ProblemError:
 
 ROUTES: tuple[AnyRoute, ...] = (
     Route(
-        "POST", "/jobs", "jobs_create", "Ask many hosts for the same", create, NewJob, Nothing, Nothing,
+        "POST", "/jobs", "jobs_create", "Ask many hosts for the same", create, JobInFull, Nothing, Nothing,
         JobRequest, "jobs", status=202, scope=Scope.WRITE, changes=True,
         problems=(
             *host_lookup.FILTER_PROBLEMS, ProblemCode.NO_HOSTS, ProblemCode.TOO_MANY_HOSTS,
@@ -243,7 +245,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     ),
     Route("GET", "/jobs", "jobs_list", "List jobs", list_, Page[Job], Nothing, JobsQuery, Nothing, "jobs"),
     Route(
-        "GET", "/jobs/{job}", "jobs_show", "Show how far a job is", show, Job, JobPath, Nothing, Nothing, "jobs",
+        "GET", "/jobs/{job}", "jobs_show", "Show how far a job is", show, JobInFull, JobPath, Nothing, Nothing, "jobs",
         problems=(ProblemCode.JOB_NOT_FOUND,),
     ),
     Route(
@@ -251,7 +253,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         Page[JobItem], JobPath, JobItemsQuery, Nothing, "jobs", problems=(ProblemCode.JOB_NOT_FOUND,),
     ),
     Route(
-        "POST", "/jobs/{job}/cancel", "jobs_cancel", "Stop a job", cancel, Job, JobPath, Nothing, Nothing,
+        "POST", "/jobs/{job}/cancel", "jobs_cancel", "Stop a job", cancel, JobInFull, JobPath, Nothing, Nothing,
         "jobs", status=202, scope=Scope.WRITE, changes=True,
         problems=(ProblemCode.JOB_NOT_FOUND, ProblemCode.JOB_ENDED),
     ),

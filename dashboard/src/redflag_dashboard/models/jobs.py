@@ -1,5 +1,6 @@
 """Jobs: one operation over many hosts."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
@@ -97,6 +98,7 @@ class Job(BaseModel):
     requested_by: str
     requested_at: datetime
     total: int = Field(description="Hosts")
+    left_out_count: int = Field(description="Hosts that match and were not asked; the job itself names them")
     waiting: int = Field(description="Hosts nothing became of yet")
     made: int = Field(description="Hosts that were given a command")
     refused: int = Field(description="Hosts that were given none; the items say why")
@@ -126,6 +128,7 @@ def _fields(view: JobView) -> dict[str, Any]:
         "requested_by": job.requested_by,
         "requested_at": job.requested_at,
         "total": job.total,
+        "left_out_count": 0 if job.left_out is None else job.left_out["count"],
         "waiting": view.waiting,
         "made": job.made,
         "refused": job.refused,
@@ -146,24 +149,34 @@ class LeftOutHost(BaseModel):
     reason: str | None = Field(description="`code` in words")
 
     @classmethod
-    def of(cls, one: LeftOut) -> Self:
+    def of(cls, stored: Mapping[str, Any]) -> Self:
         """The host and why."""
-        return cls(host_id=one.host.id, hostname=one.host.hostname, code=one.code, reason=in_words(one.code))
+        return cls(**stored, reason=in_words(stored["code"]))
 
 
-class NewJob(Job):
-    """A job just made."""
+def left_out_to_store(left_out: Sequence[LeftOut]) -> dict[str, Any] | None:
+    """The hosts that are not asked as the job keeps them; None for none."""
+    if not left_out:
+        return None
+    hosts = [
+        {"host_id": str(one.host.id), "hostname": one.host.hostname, "code": one.code}
+        for one in left_out[:LEFT_OUT_SHOWN]
+    ]
+    return {"count": len(left_out), "hosts": hosts}
+
+
+class JobInFull(Job):
+    """A job, with the hosts that match and are not in it."""
 
     left_out: list[LeftOutHost] = Field(
         description=f"At most {LEFT_OUT_SHOWN}; `left_out_count` says how many"
     )
-    left_out_count: int
 
     @classmethod
-    def made_of(cls, view: JobView, left_out: list[LeftOut]) -> Self:
-        """The job of a row, with the hosts that are not in it."""
-        shown = [LeftOutHost.of(one) for one in left_out[:LEFT_OUT_SHOWN]]
-        return cls(**_fields(view), left_out=shown, left_out_count=len(left_out))
+    def of(cls, view: JobView) -> Self:
+        """The job of a row."""
+        stored = view.job.left_out or {"hosts": []}
+        return cls(**_fields(view), left_out=[LeftOutHost.of(one) for one in stored["hosts"]])
 
 
 class JobItem(BaseModel):

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from redflag.cli.api_values import Json, segment
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.jobs_view import follow_job, job_outcome, say_job, say_left_out
+from redflag.cli.jobs_view import follow_job, job_outcome, left_out_lines, say_job
 from redflag.cli.options import Waiting
 from redflag.cli.problems import ConflictError, UsageRefusedError
 from redflag.cli.run import Session
@@ -113,7 +113,8 @@ async def start_job(session: Session, kind: str, params: Json, hosts: Hosts, wai
     """
     out = session.out
     job = await session.api.post("/jobs", {"kind": kind, "params": params, **selection(hosts)})
-    say_left_out(out, job)
+    for line in left_out_lines(job):
+        out.note(line)
     code = ExitCode.DONE
     if waiting.wait:
         job = {**job, **await follow_job(session, job, waiting.timeout_s)}

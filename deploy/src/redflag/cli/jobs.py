@@ -8,7 +8,7 @@ from redflag.cli import exit_codes, listing
 from redflag.cli.api_values import Json, record_id
 from redflag.cli.bulk import NO_HOSTS, Hosts, start_job
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.jobs_view import follow_job, job_outcome, job_state, say_job, standing
+from redflag.cli.jobs_view import follow_job, job_outcome, job_state, left_out_lines, say_job, standing
 from redflag.cli.options import COMMON, ROWS, WAITING, Common, Rows, Waiting, parse_duration
 from redflag.cli.output import Cell, Column
 from redflag.cli.problems import UsageRefusedError
@@ -176,6 +176,8 @@ def show(
             code = job_outcome(found)
         if not session.out.as_json:
             await say_job(session, found, every=hosts)
+            for line in left_out_lines(found):
+                session.out.say(line)
         elif hosts:
             page = await session.api.pages(f"/jobs/{found['id']}/items", {}, limit=max(1, found["total"]))
             session.out.json({**found, "items": page["items"]})

@@ -5,7 +5,7 @@ from typing import Final
 
 from redflag.cli.api_values import Json
 from redflag.cli.exit_codes import ExitCode
-from redflag.cli.output import Cell, Column, Output, Styled
+from redflag.cli.output import Cell, Column, Styled
 from redflag.cli.run import Session
 from redflag.cli.waiting import Followed, follow_to_end
 from redflag.cli.words import counted, dash, exact, spell, style_of
@@ -58,13 +58,11 @@ def job_outcome(job: Json) -> ExitCode:
     return ExitCode.DONE if job["commands"].get(_GOOD, 0) == job["total"] else ExitCode.FAILED
 
 
-def say_left_out(out: Output, job: Json) -> None:
-    """Say which hosts that match are not in a job."""
-    for one in job["left_out"]:
-        out.note(f"left out: {one['hostname']}: {one['reason']}")
+def left_out_lines(job: Json) -> list[str]:
+    """Return which hosts that match are not in a job, and why; a line each, bounded by the server."""
+    lines = [f"left out: {one['hostname']}: {one['reason']}" for one in job["left_out"]]
     more = job["left_out_count"] - len(job["left_out"])
-    if more:
-        out.note(f"left out: {counted(more, 'more host')}")
+    return [*lines, f"left out: {counted(more, 'more host')}"] if more else lines
 
 
 async def say_job(session: Session, job: Json, *, every: bool = False) -> None:

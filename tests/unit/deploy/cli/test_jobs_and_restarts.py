@@ -24,6 +24,7 @@ OTHER_ID = "0198f000-0000-7000-8000-0000000000c2"
 def a_job(state: str = "running", **columns: Any) -> dict[str, Any]:
     return {
         "id": JOB_ID, "op": HOST_ID, "kind": "scan", "params": {"subsystem": "all", "refresh": True},
+        "left_out": [], "left_out_count": 0,
         "state": state, "ended": state in ("finished", "cancelled"), "requested_by": "admin",
         "requested_at": AT, "total": 3, "waiting": 3, "made": 0, "refused": 0, "commands": {}, "done": 0,
         "cancelled_by": None, "cancelled_at": None, "finished_at": None, **columns,
@@ -31,7 +32,7 @@ def a_job(state: str = "running", **columns: Any) -> dict[str, Any]:
 
 
 def a_new_job(**columns: Any) -> dict[str, Any]:
-    return {**a_job(), "left_out": [], "left_out_count": 0, **columns}
+    return {**a_job(), **columns}
 
 
 def an_item(
@@ -65,6 +66,14 @@ def test_a_scan_of_many_is_a_job(cli: Cli, server: StandIn) -> None:
     }  # fmt: skip
     assert bodies[1] == {"kind": "scan", "params": params, "hosts": ["a", "b"]}
     assert bodies[2] == {"kind": "scan", "params": {**params, "full": True}, "all": True}
+
+
+def test_who_was_left_out_is_said_later_too(cli: Cli, server: StandIn) -> None:
+    left_out = [{"host_id": HOST_ID, "hostname": "db-01", "code": "agent_too_old", "reason": "too old"}]
+    server.answer(f"GET /jobs/{JOB_ID}", a_job(left_out=left_out, left_out_count=2))
+    server.page(f"GET /jobs/{JOB_ID}/items")
+    ended = cli("jobs", "show", JOB_ID)
+    assert "left out: db-01: too old\nleft out: 1 more host\n" in ended.out
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ JOB_CHANNEL: Final = "redflag_job"
 
 # The dashboard may write these columns of the two tables and no others.
 _INSERT_JOB = """
-INSERT INTO job (id, op, verb, kind, params, dedupe_key, requested_by, requested_at, total)
-VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9)
+INSERT INTO job (id, op, verb, kind, params, dedupe_key, requested_by, requested_at, total, left_out)
+VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9, $10::jsonb)
 """
 
 _INSERT_ITEMS = """
@@ -122,6 +122,7 @@ async def create_job(
     requested_by: str,
     op: UUID,
     dedupe_key: str | None = None,
+    left_out: Mapping[str, Any] | None = None,
     random: Callable[[int], bytes] = secrets.token_bytes,
 ) -> UUID:
     """Store a job; return its id. The dispatchers begin when the caller commits.
@@ -136,6 +137,7 @@ async def create_job(
         requested_by: who, for people.
         op: correlation id; the commands carry it too, so `CommandFilter(op=...)` lists them.
         dedupe_key: of every command whose item has none of its own.
+        left_out: the hosts that match and are not asked, for people; bounded by the caller.
         random: source of the id.
 
     Raises:
@@ -167,6 +169,7 @@ async def create_job(
         requested_by,
         now,
         len(items),
+        None if left_out is None else json.dumps(dict(left_out)),
     )
     await connection.execute(
         _INSERT_ITEMS,

@@ -167,8 +167,8 @@ GRANTS = (
     "SELECT ON job, job_item TO redflag_dispatcher, redflag_dashboard",
     # Which command an item became is the dispatcher's word: the end of a job covers the cancels of those commands.
     (
-        "INSERT (id, op, verb, kind, params, dedupe_key, requested_by, requested_at, total) ON job "
-        "TO redflag_dashboard"
+        "INSERT (id, op, verb, kind, params, dedupe_key, requested_by, requested_at, total, left_out) "
+        "ON job TO redflag_dashboard"
     ),
     (
         "INSERT (job_id, position, agent_id, intent_id, params, dedupe_key, due_at) ON job_item "
@@ -281,6 +281,7 @@ def _jobs() -> None:
         sa.Column("requested_by", sa.Text(), nullable=False),
         sa.Column("requested_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("left_out", postgresql.JSONB(), nullable=True),
         sa.Column("made", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("refused", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("ends", postgresql.JSONB(), nullable=True),
