@@ -9,8 +9,9 @@ import pytest
 
 from redflag_scanner_agent.figures import disks, kernel, needrestart, processes, storage, system
 from redflag_scanner_agent.figures.host import HostFigures
-from redflag_scanner_agent.figures.reading import clean, milli, whole
+from redflag_scanner_agent.figures.reading import clean, milli, read_text, whole
 from redflag_scanner_agent.host_clock import HostClock
+from redflag_wire import limits
 from redflag_wire.report_bodies import parse_body
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -291,3 +292,51 @@ async def test_this_very_machine() -> None:
     for body in (found, disk):
         assert parse_body(body.to_bytes()) == body
     assert figures.facts([]).kernel == os.uname().release
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device", "loop"])
+def test_what_is_no_file_in_the_place_of_one_says_nothing(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "reboot-required.pkgs"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "directory":
+        place.mkdir()
+    else:
+        place.symlink_to("/dev/zero" if kind == "device" else place)
+    handles = len(list(Path("/proc/self/fd").iterdir()))
+    assert read_text(place) is None
+    assert len(list(Path("/proc/self/fd").iterdir())) == handles
+
+
+def test_file_system_that_hangs_holds_up_one_thread_however_often_it_is_looked_at(tmp_path: Path) -> None:
+    release, asked = threading.Event(), []
+
+    def statvfs(path: str) -> os.statvfs_result:
+        asked.append(path)
+        release.wait(5)
+        return answer()
+
+    mounts = "36 35 8:1 / /hanging rw - ext4 /dev/sda1 rw\n"
+    root = tree(tmp_path, {"proc/self/mountinfo": mounts})
+    for _ in range(3):
+        found, problems = storage.volumes(root, statvfs, limit_s=0.01)
+        assert (found, problems) == ([], ["/hanging: no answer within 0.01 s"])
+    assert asked == ["/hanging"]
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "ask-volume":
+            thread.join()
+    found, problems = storage.volumes(root, statvfs)  # it answers again
+    assert ([one.mount for one in found], problems) == (["/hanging"], [])
+
+
+def test_no_sign_in_a_mount_point_ends_its_line_but_a_line_feed() -> None:
+    (mount,) = storage.parse_mounts("36 35 8:1 / /a\x0cb\u2028c\x85d rw - ext4 /dev/sda1 rw\n")
+    assert mount.mount == "/a\x0cb\u2028c\x85d"
+
+
+def test_processor_time_beyond_what_the_wire_takes_is_its_most() -> None:
+    text = STAT.format(pid=1, name="x", state="S", rss=1, utime=limits.INTEGER_LIMIT - 1)
+    found = processes.parse_stat(text, 1, 4096, 100)
+    assert found is not None
+    assert found[1].cpu_ms == limits.INTEGER_LIMIT - 1

@@ -91,6 +91,6 @@ def parse_stat(text: str | None, pid: int, page_bytes: int, ticks_per_s: int) ->
         pid=pid,
         name=clean(name),
         rss_bytes=min(rss * page_bytes, limits.INTEGER_LIMIT - 1),
-        cpu_ms=(utime + stime) * 1000 // ticks_per_s,
+        cpu_ms=min((utime + stime) * 1000 // ticks_per_s, limits.INTEGER_LIMIT - 1),
     )
     return fields[_STATE], process

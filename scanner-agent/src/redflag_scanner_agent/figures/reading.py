@@ -5,6 +5,7 @@ Process names, mount points and disk models are chosen by whoever uses or builds
 
 import os
 import re
+import stat
 import unicodedata
 from pathlib import Path
 
@@ -16,14 +17,20 @@ _DECEIVING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u206
 
 
 def read_text(path: Path, max_bytes: int = FILE_MAX_BYTES) -> str | None:
-    """Return a file's text as far as `max_bytes`, None when it cannot be read. Bad UTF-8 is replaced."""
+    """Return a file's text as far as `max_bytes`, None when it cannot be read. Bad UTF-8 is replaced.
+
+    Pipes, directories and devices that lie in a file's place are no files.
+    """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
         return None
     with os.fdopen(handle, "rb") as stream:
         try:
-            return (stream.read(max_bytes) or b"").decode("utf-8", "replace")
+            return stream.read(max_bytes).decode("utf-8", "replace")
         except OSError:
             return None
 

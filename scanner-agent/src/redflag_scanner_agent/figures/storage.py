@@ -39,6 +39,9 @@ PSEUDO = frozenset(
 
 Statvfs = Callable[[str], os.statvfs_result]
 
+_hanging: dict[str, threading.Thread] = {}
+"""The questions of this process that got no answer yet, by path; as many as there are file systems that hang."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -64,7 +67,7 @@ class Mount:
 def parse_mounts(text: str) -> list[Mount]:
     """Return the mounts in the text of /proc/self/mountinfo; lines that are none are left out."""
     mounts = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # only this ends a line; whoever mounts may choose all other separators
         before, dash, after = line.partition(" - ")
         fields, rest = before.split(" "), after.split(" ")
         if not dash or len(fields) < 6 or len(rest) < 3:  # noqa: PLR2004 - proc_pid_mountinfo(5)
@@ -152,7 +155,14 @@ def _volume(mount: Mount, answer: os.statvfs_result) -> Volume | None:
 
 
 def _ask(path: str, statvfs: Statvfs, limit_s: float) -> os.statvfs_result | OSError | None:
-    """Ask in a thread that may be left behind; None when there was no answer in time."""
+    """Ask in a thread that may be left behind; None when there was no answer in time.
+
+    A path whose last question hangs still is not asked again: each look would leave another thread behind.
+    """
+    for known in [one for one, asking in _hanging.items() if not asking.is_alive()]:
+        del _hanging[known]
+    if path in _hanging:
+        return None
     answers: list[os.statvfs_result | OSError] = []
 
     def ask() -> None:
@@ -164,7 +174,10 @@ def _ask(path: str, statvfs: Statvfs, limit_s: float) -> os.statvfs_result | OSE
     thread = threading.Thread(target=ask, daemon=True, name="ask-volume")
     thread.start()
     thread.join(limit_s)
-    return answers[0] if answers else None
+    if answers:
+        return answers[0]
+    _hanging[path] = thread
+    return None
 
 
 def _unescaped(text: str) -> str:
