@@ -1,3 +1,4 @@
+import contextlib
 import os
 import sqlite3
 from dataclasses import replace
@@ -6,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from redflag_scanner_agent import failpoints
+from redflag_scanner_agent import failpoints, journal_file
 from redflag_scanner_agent.errors import JournalError
 from redflag_scanner_agent.journal import KEEP, OPEN_MAX, PLANS_MAX, Entry, Journal, JournalState
 from redflag_scanner_agent.journal_file import JournalFile, wait_for_lock
+from redflag_scanner_agent.spool import Spool
+from redflag_scanner_agent.tombstones import Tombstones
+from redflag_wire.timestamps import format_timestamp
 from tests.support.agent_fleet import START
 
 
@@ -209,3 +213,131 @@ def test_second_helper_waits_for_the_first(tmp_path: Path) -> None:
         return False
 
     os.close(wait_for_lock(tmp_path / "lock", give_up=first_ends, waiting=nothing))
+
+
+VERSION_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+CREATE TABLE command (
+    cmd TEXT PRIMARY KEY,
+    digest TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    op TEXT,
+    payload BLOB NOT NULL,
+    exp TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('received', 'started', 'done')),
+    boot_id TEXT,
+    started TEXT,
+    finished TEXT,
+    result TEXT,
+    code TEXT,
+    plan_digest TEXT,
+    body BLOB,
+    body_ref TEXT
+) STRICT;
+CREATE INDEX command_open ON command (seq) WHERE state <> 'done';
+CREATE TABLE plan (digest TEXT PRIMARY KEY, manager TEXT NOT NULL, plan BLOB NOT NULL, made TEXT NOT NULL) STRICT;
+CREATE TABLE report (
+    rseq INTEGER PRIMARY KEY,
+    report TEXT NOT NULL UNIQUE,
+    signer TEXT NOT NULL CHECK (signer IN ('agent', 'receipt')),
+    prev TEXT,
+    cmd TEXT,
+    state TEXT,
+    envelope BLOB,
+    body BLOB
+) STRICT;
+CREATE TABLE pending (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    body BLOB NOT NULL,
+    body_ref TEXT NOT NULL,
+    mark TEXT
+) STRICT;
+"""
+"""The file as agents of version 0.1 made it; never changed here when the agent's own schema changes."""
+
+
+def made_by_version_1(path: Path) -> None:
+    """What such an agent leaves when it is stopped in the middle of its work."""
+    exp = format_timestamp(START + timedelta(hours=1))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.executescript(VERSION_1 + "PRAGMA user_version=1;")
+        for number, state in enumerate(("received", "started", "done"), 1):
+            db.execute(
+                "INSERT INTO command (cmd, digest, seq, kind, payload, exp, state, boot_id, result)"
+                " VALUES (?, ?, ?, 'scan', x'00', ?, ?, 'boot', ?)",
+                (
+                    f"cmd-{number}",
+                    f"digest-{number}",
+                    number,
+                    exp,
+                    state,
+                    "succeeded" if number == 3 else None,
+                ),
+            )
+        db.execute("INSERT INTO meta VALUES ('floor', CAST('7' AS BLOB)), ('rseq', CAST('2' AS BLOB))")
+        db.execute("INSERT INTO plan VALUES ('digest', 'apt', x'01', ?)", (exp,))
+        db.execute("INSERT INTO report VALUES (2, 'report', 'receipt', NULL, 'cmd-3', 'done', x'02', x'03')")
+
+
+def test_file_of_version_1_is_taken_over_with_all_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "helper.db"
+    made_by_version_1(path)
+    with contextlib.closing(JournalFile(path)) as file:
+        journal, spool = Journal(file), Spool(file)
+        assert [(one.cmd, one.state.value) for one in journal.unfinished()] == [
+            ("cmd-1", "received"),
+            ("cmd-2", "started"),
+        ]
+        done = journal.find("cmd-3")
+        assert done is not None
+        assert (done.result, done.attempts, done.cancel, done.due_ms, done.ordered_ms) == (
+            "succeeded", 0, None, None, None,
+        )  # fmt: skip
+        assert (journal.floor, journal.plan("digest"), spool.last_rseq) == (7, b"\x01", 2)
+        assert spool.batch(0) == ([(b"\x02", b"\x03")], 2)
+        # What version 2 added works on it.
+        assert journal.attempt("cmd-1") == 1
+        journal.want_cancel("cmd-2", "cmd-9")
+        Tombstones(file).bury("cmd-9", START)
+        wish = journal.find("cmd-2")
+        assert wish is not None
+        assert wish.cancel == "cmd-9"
+    with contextlib.closing(JournalFile(path)) as file:  # and it is done once
+        assert file.db.execute("PRAGMA user_version").fetchone()[0] == 2
+        assert Tombstones(file).holds("cmd-9", START)
+
+
+def test_crash_within_the_take_over_leaves_a_file_of_version_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "helper.db"
+    made_by_version_1(path)
+    steps = journal_file._STEPS
+    monkeypatch.setattr(journal_file, "_STEPS", (steps[0], steps[1] + "DROP TABLE nowhere;\n"))
+    with pytest.raises(JournalError) as refused:
+        JournalFile(path)
+    assert refused.value.code == "journal_write"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == 1
+        assert "attempts" not in {row[1] for row in db.execute("PRAGMA table_info(command)")}
+    monkeypatch.undo()
+    with contextlib.closing(JournalFile(path)) as file:
+        assert len(Journal(file).unfinished()) == 2
+
+
+def test_new_file_and_one_taken_over_are_the_same(tmp_path: Path) -> None:
+    made_by_version_1(tmp_path / "old.db")
+    shapes = []
+    for name in ("old.db", "new.db"):
+        with contextlib.closing(JournalFile(tmp_path / name)) as file:
+            tables = [row["name"] for row in file.db.execute("SELECT name FROM sqlite_schema ORDER BY name")]
+            shapes.append(
+                {
+                    name: [tuple(row) for row in file.db.execute(f"PRAGMA table_info({name})")]
+                    for name in tables
+                }
+            )
+    assert shapes[0] == shapes[1]
