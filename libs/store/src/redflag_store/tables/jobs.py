@@ -42,7 +42,7 @@ class Job(SQLModel, table=True):
     requested_by: Str
     requested_at: Time
     total: int  # items
-    left_out: MaybeJson = None  # hosts that match and have no item: `count`, and the first few of them as `hosts`
+    left_out: MaybeJson = None  # hosts that match and have no item: `count`, the first few as `hosts`
     made: Count = 0  # items that became a command
     refused: Count = 0  # items that became none
     ends: MaybeJson = None  # state -> number of its commands, once the job is over
