@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from redflag_broker_config.subjects import INGEST_EVENT, SERVICE_RENEW, UP_STREAM, UpKind, up_subject
+from redflag_dispatcher import gateway_events
 from redflag_dispatcher.auth_service import AuthService
 from redflag_dispatcher.gateway_events import GatewayEvents
 from redflag_dispatcher.noticed import KINDS_MAX, Noticed, started
@@ -130,4 +131,25 @@ async def test_what_gateways_tell_is_marked_as_their_word(rig: Rig) -> None:
     assert (row["data"]["gateway"], row["data"]["away_s"]) == ("https://gw.example.org", 9)
     (refused,) = await rig.events("gateway_event_refused")
     assert refused["count"] == 3
+    await puller.stop()
+
+
+async def test_a_gateway_that_tells_without_end_does_not_fill_the_table(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_events, "BURST", 5)
+    monkeypatch.setattr(gateway_events, "RATE_PER_S", 0.0)
+    puller = Puller(rig.nc, UP_STREAM, INGEST_EVENT, clock=CLOCK)
+    await puller.start()
+    events = GatewayEvents(rig.maker, puller, clock=CLOCK, new_id=rig.new_id)
+    js, subject, now = rig.nc.jetstream(), up_subject(UpKind.EVENT, 0), CLOCK.now().replace(microsecond=0)
+    for n in range(12):
+        event = GatewayEvent(gateway=f"gw{n}", at=now, severity="info", code="flood", message=f"number {n}")
+        await js.publish(subject, event.to_bytes())
+    async with asyncio.timeout(30):
+        while await rig.waiting_in(UP_STREAM):
+            await events.step()
+    assert len(await rig.events("flood")) == 5
+    dropped = await rig.events("gateway_events_dropped")
+    assert sum(row["count"] for row in dropped) == 7
     await puller.stop()
