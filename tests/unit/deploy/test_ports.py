@@ -59,6 +59,15 @@ def test_outer_port_without_the_right_to_it_is_one_clear_line() -> None:
         PortBook({}, free=denied).outer("api", "API", "--api-port", 80, 7481)
 
 
+def test_an_address_of_another_machine_is_no_matter_of_the_port() -> None:
+    def elsewhere(_port: int) -> bool:
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    for part, option in (("api", "--api-listen"), ("gateway", " --listen")):
+        with pytest.raises(SettingError, match=f"give.*{option} one of its own"):
+            PortBook({}, free=elsewhere).outer(part, part, f"--{part}-port", 0, 7480)
+
+
 def test_inner_port_moves_when_somebody_else_has_it() -> None:
     assert book({"nats": 5000}).inner("nats") == 5000
     assert book({"nats": 5000}, taken=(5000,)).inner("nats") == 50_000

@@ -1,14 +1,22 @@
 """Where RedFlag is reached: what is refused before it starts, and what is kept for the next start."""
 
+import errno
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from redflag.up import startup
+from redflag.up.data_dir import DataDir
 from redflag.up.errors import SettingError
-from redflag.up.options import ServingOptions
+from redflag.up.options import Options, ServingOptions
+from redflag.up.reporter import Reporter
 from redflag.up.serving import Address, keep, parse_address, serving_of, settle
+from redflag.up.state import StateFile
+from redflag.up.supervisor import Supervisor
+from redflag_wire.clock import SystemClock
 from tests.support.certificates import Authority
 
 ANY = "0.0.0.0"  # noqa: S104 - nothing listens in these tests
@@ -84,7 +92,9 @@ def test_what_the_first_host_would_refuse_is_refused_now(
     assert "not for elsewhere.example.org" in wrong_name
     cert, key = authority.issue("*.example.org").write(tmp_path, "wild")
     wild = replace(options, tls_cert=cert, tls_key=key)
-    assert "names no host" in refusal(wild)
+    assert "is for *.example.org: give the name" in refusal(wild)
+    cert, key = authority.issue().write(tmp_path, "nameless")
+    assert "subjectAltName" in refusal(replace(options, tls_cert=cert, tls_key=key))
     assert serving_of(replace(wild, public_url="https://a.example.org"), now).public_host
 
 
@@ -170,6 +180,25 @@ def test_options_are_kept_and_any_new_one_replaces_all(options: ServingOptions, 
     assert settle(loopback, file) == loopback
     keep(loopback, file)
     assert settle(nothing, file) == loopback
+
+
+async def test_addresses_that_cannot_be_listened_on_do_not_take_the_place_of_kept_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(_port: int, host: str = "") -> bool:
+        raise OSError(errno.EADDRNOTAVAIL, f"no {host}")
+
+    monkeypatch.setattr(startup, "is_free", elsewhere)
+    data = DataDir(tmp_path)
+    kept, asked = ServingOptions(listen="127.0.0.1"), ServingOptions(listen="127.0.0.9")
+    keep(kept, data.serving_file)
+    start = startup.Startup(
+        options=Options(data=tmp_path, serving=asked), environment={}, data=data, state=StateFile(data.state_file),
+        supervisor=cast("Supervisor", None), reporter=cast("Reporter", None), clock=SystemClock(),
+    )  # fmt: skip
+    with pytest.raises(SettingError, match="--api-listen"):
+        await start.run()
+    assert settle(ServingOptions(), data.serving_file) == kept
 
 
 def test_damaged_options_are_an_error_and_not_forgotten(tmp_path: Path) -> None:

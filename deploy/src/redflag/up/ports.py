@@ -106,6 +106,12 @@ class PortBook:
         try:
             free_now = port not in self.chosen.values() and (free or self._free)(port)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                listen = "--listen" if part == GATEWAY else "--api-listen"
+                raise SettingError(
+                    f"this machine does not have the address the {what} is to listen on; give {listen} one of its own "
+                    "(`ip address` shows them), or 0.0.0.0 for all of them"
+                ) from error
             raise SettingError(
                 f"port {port} for the {what} cannot be used: {error.strerror}; choose another with {option} PORT"
             ) from error

@@ -230,10 +230,16 @@ def _public(options: ServingOptions, shown: Certificate | None) -> tuple[str | N
         return _origin(True, host, port), host
     if shown is None:
         return None, LOOPBACK
+    if not shown.names:
+        raise SettingError(
+            "the certificate names no host: it needs a subjectAltName such as DNS:redflag.example.org, a common name "
+            "alone is not looked at; have it signed again with one"
+        )
     usable = [name for name in shown.names if "*" not in name]
     if not usable:
         raise SettingError(
-            "the certificate names no host that could be called; give --public-url https://NAME[:PORT]"
+            f"the certificate is for {', '.join(shown.names)}: give the name hosts are to call with "
+            "--public-url https://NAME[:PORT]"
         )
     return None, usable[0]
 

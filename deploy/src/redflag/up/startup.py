@@ -25,7 +25,7 @@ from redflag.up.data_dir import DataDir, pointer_file
 from redflag.up.errors import StepFailedError, UpError
 from redflag.up.health import HealthWatch
 from redflag.up.local_agent import LocalAgent
-from redflag.up.options import External, Options
+from redflag.up.options import External, Options, ServingOptions
 from redflag.up.ports import API, DEFAULT_API_PORT, DEFAULT_GATEWAY_PORT, GATEWAY, LOOPBACK, PortBook, is_free
 from redflag.up.readiness import ask_http
 from redflag.up.ready_file import Summary
@@ -96,6 +96,7 @@ class Startup:
         self._random = random
         self._credentials = Credentials(data.secrets, random)
         self._ports: dict[str, int] = {}
+        self._chosen = ServingOptions()
         self._serving = Serving(Address(LOOPBACK), Address(LOOPBACK))
         self._wiring: programs.Wiring | None = None
 
@@ -107,6 +108,7 @@ class Startup:
         """
         self._choose_addresses()
         self._choose_ports()
+        self._keep_addresses()  # only what can be listened on: the next start must not fail for this one's mistake
         databases = await self._database()
         registrar = Registrar(databases.owner, self._clock)
         try:
@@ -153,10 +155,12 @@ class Startup:
         )
 
     def _choose_addresses(self) -> None:
-        chosen = settle(self._options.serving, self._data.serving_file)
-        self._serving = serving_of(chosen, self._clock.now)
+        self._chosen = settle(self._options.serving, self._data.serving_file)
+        self._serving = serving_of(self._chosen, self._clock.now)
+
+    def _keep_addresses(self) -> None:
         try:
-            keep(chosen, self._data.serving_file)
+            keep(self._chosen, self._data.serving_file)
         except OSError as error:
             raise StepFailedError("Addresses", f"{self._data.serving_file}: {error.strerror}") from error
 
