@@ -39,6 +39,7 @@ class FakeManager:
         gate: when set, `install` waits for it after it has begun.
         simulate_gate: the same before it has begun to act.
         scan_gate, plan_gate, probe_gate: the same for a scan, a plan and a probe.
+        busy: the program that changes packages now.
         crash: called in the middle of an installation, after the effect is written.
     """
 
@@ -60,6 +61,7 @@ class FakeManager:
     installs: int = 0
     probes: int = 0
     probe_answer: Outcome | None = None
+    busy: str | None = None
 
     def capabilities(self) -> ManagerCapability:
         return ManagerCapability(manager=self.name, can_install=self.can_install, reason=None)
@@ -148,6 +150,10 @@ class FakeManager:
             stderr="",
             duration_ms=1,
         )
+
+    async def at_work(self) -> str | None:
+        self._maybe_fail()
+        return self.busy
 
     async def probe(self, plan: Plan) -> Outcome:
         self.probes += 1

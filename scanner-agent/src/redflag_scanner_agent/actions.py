@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from redflag_ops.logging import get_logger
 from redflag_scanner_agent.control import Control
 from redflag_scanner_agent.errors import HostFactsError
 from redflag_scanner_agent.figures import Figures
@@ -53,6 +54,8 @@ COLLECT_DEADLINE_S = 300.0
 REBOOT_REQUIRED = Path("/run/reboot-required")
 SYSTEM, STORAGE, ALL = "system", "storage", "all"  # subsystems beside the package managers
 CHANGING_PACKAGES = frozenset({CommandKind.INSTALL_UPDATES, CommandKind.ROLLBACK_UPDATE})
+
+log = get_logger()
 
 Body = Inventory | InventoryChanges | PlanResult | InstallResult | Facts | System | Storage | HostEvent
 
@@ -195,6 +198,19 @@ class Actions:
             message="the result was found by looking at the host",
         )
         return Ending(outcome, "probed", event, plan_digest=plan.digest)
+
+    async def at_work(self) -> str | None:
+        """Return which program changes packages on this host now, whoever started it; None for none."""
+        for name in sorted(self._managers):
+            try:
+                holder = await self._managers[name].at_work()
+            except PackageManagerError as error:
+                # A package manager that cannot be asked must not keep its host from being restarted.
+                log.warning("packages.at_work_unknown", manager=name, code=error.code, detail=error.detail)
+                continue
+            if holder is not None:
+                return f"{name}: {holder}"
+        return None
 
     async def look(self, *, refresh: bool) -> Look:
         """Look at everything; what could not be looked at is among the faults."""

@@ -381,11 +381,17 @@ class Executor:
         await self._disk.durably(lambda: self._journal.waits_on(entry.cmd))
 
     async def _order(self, due: Entry) -> None:
+        # A restart in the middle of somebody's installation can leave a host that does not start any more.
+        holder = None if due.ordered_ms is not None else await self._actions.at_work()
         entry = self._open(due)
         if entry is None:
             return
         try:
-            ending = await self._reboots.order(entry)
+            ending = (
+                await self._reboots.order(entry)
+                if holder is None
+                else failed("packages_at_work", f"not restarted while packages are changed: {holder}")
+            )
         except JournalError as error:
             if error.code != "journal_write":
                 raise

@@ -215,3 +215,13 @@ async def test_look_at_services_that_fails_costs_nothing_but_itself(
     assert outcome_of(result) is Outcome.SUCCEEDED
     assert "needrestart is broken" in result.stderr
     assert (result.reboot_required, result.services_to_restart) == (False, [])
+
+
+async def test_program_that_holds_dpkg_s_lock_is_at_work(
+    cut_off: AptBed, make_manager: Callable[..., AptManager]
+) -> None:
+    manager = make_manager(cut_off)
+    assert await manager.at_work() is None
+    with holder_of(cut_off.path("var/lib/dpkg/lock-frontend")):
+        assert "process " in (await manager.at_work() or "")
+    assert await manager.at_work() is None

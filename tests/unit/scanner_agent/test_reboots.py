@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from redflag_scanner_agent.packages.errors import ProgramFailedError
 from redflag_scanner_agent.reboots import MISSED_S, SETTLE_S
 from redflag_scanner_agent.restart import HostRestart, NoRestart, RestartRefusedError
 from redflag_wire.command import Command
 from redflag_wire.report import CommandState, Outcome
+from redflag_wire.report_bodies import HostEvent
 from tests.unit.scanner_agent.host import Host
 from tests.unit.scanner_agent.test_helper_steps import CrashError, crash_at, install, restarted, words
 
@@ -350,3 +352,19 @@ async def test_second_restart_is_not_ordered_while_the_host_goes_down_for_the_fi
     assert host.reboots.next_s() not in {None, 0.0}  # nor does it turn without rest until then
     host.executor.stop()
     await work
+
+
+async def test_no_restart_while_somebody_changes_packages(host: Host) -> None:
+    host.manager.busy = "process 42 (unattended-upgr)"
+    command, after = reboot(host), reboot(host)
+    await host.give(command)
+    await host.work()
+    assert host.restart.restarts == 0
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.FAILED, "packages_at_work")
+    (body,) = [one for one in host.bodies() if isinstance(one, HostEvent)]
+    assert "fake: process 42 (unattended-upgr)" in body.message
+    host.manager.busy = None
+    host.manager.fail_with = ProgramFailedError("apt-config is broken")  # that is no reason to stay up
+    await host.give(after)
+    await running(host, host.restart.ordered.wait)
+    assert host.restart.restarts == 1

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from redflag_scanner_agent.packages import apt_install, apt_scan
-from redflag_scanner_agent.packages.apt_lock import wait_unlocked
+from redflag_scanner_agent.packages.apt_lock import lock_holder, wait_unlocked
 from redflag_scanner_agent.packages.apt_plan import make_plan
 from redflag_scanner_agent.packages.apt_run import LOCK_WAIT_S, PROGRAMS, AptRunner
 from redflag_scanner_agent.packages.apt_survey import MANAGER
 from redflag_scanner_agent.packages.apt_verdict import judge
 from redflag_scanner_agent.packages.errors import InstallRefusedError, PackageManagerError
-from redflag_scanner_agent.packages.run_lock import held_error, wait_for_earlier_run
+from redflag_scanner_agent.packages.run_lock import earlier_run, held_error, wait_for_earlier_run
 from redflag_wire.clock import Clock, SystemClock
 from redflag_wire.command_params import PackageRef, PlanMode
 from redflag_wire.report import Outcome
@@ -139,6 +139,15 @@ class AptManager:
             services=self._services,
             timeout_s=self._install_timeout_s,
         )
+
+    async def at_work(self) -> str | None:
+        """The program that holds dpkg's lock, or an earlier run of this agent; None for none.
+
+        Raises:
+            PackageManagerError: apt cannot be asked where dpkg's database is.
+        """
+        root = await self._runner.root()
+        return lock_holder(root.admin_directory) or earlier_run(self._work_dir)
 
     async def probe(self, plan: Plan) -> Outcome:
         """How far a plan got: succeeded, partial, failed (not begun), or unknown when nobody can tell yet.

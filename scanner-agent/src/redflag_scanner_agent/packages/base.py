@@ -73,6 +73,10 @@ class PackageManager(Protocol):
         """
         ...
 
+    async def at_work(self) -> str | None:
+        """The program that changes packages on this host now, for people, whoever started it; None for none."""
+        ...
+
     async def probe(self, plan: Plan) -> Outcome:
         """How far a plan got on this host: succeeded, partial, failed (not begun) or unknown."""
         ...
