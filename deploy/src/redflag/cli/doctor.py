@@ -19,9 +19,11 @@ from redflag.cli.doctor_rules import (
     Verdict,
     is_well,
     judge_agents,
+    judge_certificate,
     judge_clock,
     judge_disk,
     judge_key_file,
+    read_gauge,
 )
 from redflag.cli.exit_codes import ExitCode
 from redflag.cli.find_server import Server, find_server
@@ -35,6 +37,7 @@ from redflag.up.readiness import ask_http
 
 HOSTS_LOOKED_AT: Final = 2000
 PROBE_DEADLINE_S: Final = 10.0
+_WITH_TLS: Final = ("gateway", "dashboard")
 DOCTOR: Final = "redflag doctor"  # as other commands advise it
 
 _COLUMNS = (Column("What", whole=True), Column("How"), Column("Found"), Column("What to do"))
@@ -128,6 +131,8 @@ async def _look_around(server: Server, common: Common) -> list[Finding]:
         findings = [_failed("programs", error)]
     else:
         findings = list(await asyncio.gather(*(_probe(name, url) for name, url in probes.items())))
+        certificates = await asyncio.gather(*(_certificate(name, probes.get(name)) for name in _WITH_TLS))
+        findings += [one for one in certificates if one is not None]
     key_file = common.api_key_file or data.admin_key
     try:
         findings.append(judge_key_file(key_file.stat().st_mode))
@@ -139,26 +144,49 @@ async def _look_around(server: Server, common: Common) -> list[Finding]:
 
 
 async def _probe(name: str, url: str) -> Finding:
-    token_file = os.environ.get("REDFLAG_OPS_TOKEN_FILE")
-    if token_file:
-        reason = await _probe_with_token(f"{url}/readyz", await asyncio.to_thread(_read_token, token_file))
-    else:
+    if _token_file() is None:
         reason = await ask_http(f"{url}/readyz")
+    else:
+        reason = (await _ask_with_token(f"{url}/readyz"))[0]
     if reason is None:
         return Finding(name, Verdict.OK, "ready")
     return Finding(name, Verdict.FAILED, reason, f"look at logs/{name}.log in the data directory")
 
 
-async def _probe_with_token(url: str, token: str) -> str | None:
+async def _certificate(program: str, url: str | None) -> Finding | None:
+    """Look at what a program really serves, by its own word; None where it serves no TLS or does not answer."""
+    if url is None:
+        return None
+    reason, metrics = await _ask_with_token(f"{url}/metrics")
+    ends = read_gauge(metrics, f"redflag_{program}_tls_not_after_seconds")
+    if reason is not None or ends is None:
+        return None
+    return judge_certificate(
+        f"{program} certificate",
+        datetime.fromtimestamp(ends, UTC),
+        datetime.now(UTC),
+        new_one_refused=bool(read_gauge(metrics, f"redflag_{program}_tls_reload_refused")),
+    )
+
+
+async def _ask_with_token(url: str) -> tuple[str | None, str]:
+    """Return why there is no good answer, or None, and the answer's text."""
+    token_file = _token_file()
+    token = None if token_file is None else await asyncio.to_thread(_read_token, token_file)
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
-        headers = {"Authorization": f"Bearer {token}"}
         async with asyncio.timeout(PROBE_DEADLINE_S):
             async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
-                return None if answer.ok else f"{url} answers {answer.status}"
+                text = await answer.text()
+                return None if answer.ok else f"{url} answers {answer.status}", text
     except TimeoutError:
-        return f"{url} does not answer within {PROBE_DEADLINE_S:g} s"
+        return f"{url} does not answer within {PROBE_DEADLINE_S:g} s", ""
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return f"{url}: {error}"
+        return f"{url}: {error}", ""
+
+
+def _token_file() -> str | None:
+    return os.environ.get("REDFLAG_OPS_TOKEN_FILE") or None
 
 
 def _read_token(path: str) -> str:

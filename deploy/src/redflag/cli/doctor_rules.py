@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from redflag.cli.words import ago, duration, parse_time, size
+from redflag_ops.tls import WARN_BEFORE
 
 CLOCK_ATTENTION_S: Final = 5.0  # answers carry whole seconds, and travel
 CLOCK_FAILED_S: Final = 60.0  # signed requests with another time are refused, docs/protocol.md 8.3
@@ -96,6 +97,44 @@ def judge_key_file(mode: int) -> Finding:
     if mode & 0o077:
         return Finding("key file", Verdict.ATTENTION, "others may read it", "chmod 600 it")
     return Finding("key file", Verdict.OK, "for its owner only")
+
+
+def read_gauge(metrics: str, name: str) -> float | None:
+    """Return a gauge without labels out of a program's metrics; None where it is not there."""
+    for line in metrics.splitlines():
+        given, _, value = line.partition(" ")
+        if given == name:
+            try:
+                return float(value)
+            except ValueError:
+                return None
+    return None
+
+
+def judge_certificate(what: str, ends: datetime, now: datetime, *, new_one_refused: bool) -> Finding:
+    """Judge the certificate a program serves.
+
+    Args:
+        what: the finding's name.
+        ends: the end of what is served.
+        now: the time.
+        new_one_refused: whether the files hold a pair that cannot be served.
+    """
+    left = ends - now
+    if left <= timedelta():
+        detail, verdict = f"expired on {ends:%Y-%m-%d %H:%M} UTC: no host connects", Verdict.FAILED
+    else:
+        detail = f"ends on {ends:%Y-%m-%d}, in {duration(left.total_seconds())}"
+        verdict = Verdict.ATTENTION if left < WARN_BEFORE or new_one_refused else Verdict.OK
+    if new_one_refused:
+        return Finding(
+            what,
+            verdict,
+            f"{detail}; the files hold a pair that cannot be served",
+            "the program's log says why",
+        )
+    advice = "" if verdict is Verdict.OK else "renew it and replace the two files; nothing need be restarted"
+    return Finding(what, verdict, detail, advice)
 
 
 def is_well(findings: Sequence[Finding]) -> bool:

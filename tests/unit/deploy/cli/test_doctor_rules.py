@@ -8,9 +8,11 @@ from redflag.cli.doctor_rules import (
     Verdict,
     is_well,
     judge_agents,
+    judge_certificate,
     judge_clock,
     judge_disk,
     judge_key_file,
+    read_gauge,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -73,3 +75,23 @@ def test_a_key_others_may_read_needs_attention() -> None:
 def test_attention_is_still_well_and_a_failure_is_not() -> None:
     assert is_well([Finding("a", Verdict.OK, ""), Finding("b", Verdict.ATTENTION, "")])
     assert not is_well([Finding("a", Verdict.OK, ""), Finding("b", Verdict.FAILED, "")])
+
+
+@pytest.mark.parametrize(
+    ("days", "refused", "verdict"),
+    [(60, False, "ok"), (13, False, "attention"), (60, True, "attention"), (-1, False, "failed"), (-1, True, "failed")],
+)  # fmt: skip
+def test_the_end_of_a_certificate_is_looked_at(days: int, refused: bool, verdict: str) -> None:
+    ends = NOW + timedelta(days=days)
+    found = judge_certificate("gateway certificate", ends, NOW, new_one_refused=refused)
+    assert found.verdict == verdict
+    assert f"{ends:%Y-%m-%d}" in found.detail
+    assert bool(found.advice) == (verdict != "ok")
+    assert ("cannot be served" in found.detail) == refused
+
+
+def test_a_gauge_is_read_by_its_whole_name() -> None:
+    metrics = "# HELP a text\na_more 3.0\na 1.5e+09\nb x\n"
+    assert read_gauge(metrics, "a") == 1.5e9
+    assert read_gauge(metrics, "b") is None
+    assert read_gauge(metrics, "c") is None
