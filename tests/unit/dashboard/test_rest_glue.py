@@ -156,3 +156,12 @@ def test_names_that_do_not_fit_are_answered_in_words(name: str) -> None:
     with pytest.raises(ProblemError) as caught:
         bind_body(json.dumps({"tags": {name: "x"}}).encode(), TokenRequest)
     assert "a tag's name has 1 to 64 letters" in caught.value.detail
+
+
+def test_the_description_names_the_headers_of_answers() -> None:
+    described = document(ROUTES, "1")
+    answers = described["paths"][f"{PREFIX}/jobs"]["post"]["responses"]
+    assert {"Location", "RF-Correlation-Id"} == answers["202"]["headers"].keys()
+    assert "Retry-After" in answers["503"]["headers"]
+    assert "Location" not in described["paths"][f"{PREFIX}/jobs"]["get"]["responses"]["200"]["headers"]
+    assert answers["503"]["headers"].keys() <= described["components"]["headers"].keys()

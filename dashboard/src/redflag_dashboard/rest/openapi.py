@@ -53,7 +53,15 @@ def document(routes: Iterable[AnyRoute], version: str) -> dict[str, Any]:
                 context.HEADER: {
                     "description": "Correlation id of the request, in every log and on the wire",
                     "schema": {"type": "string", "format": "uuid"},
-                }
+                },
+                "Location": {
+                    "description": "Where what was made is found, when it has a place of its own",
+                    "schema": {"type": "string", "format": "uri-reference"},
+                },
+                "Retry-After": {
+                    "description": "Seconds after which it is worth asking again, when that is known",
+                    "schema": {"type": "integer"},
+                },
             },
         },
     }
@@ -74,11 +82,14 @@ def _use_ecma_anchors(node: Any) -> None:  # noqa: ANN401 - any JSON value
             _use_ecma_anchors(one)
 
 
+_MADE: Final = (201, 202)  # answers that may have a Location
+_TRY_AGAIN: Final = (409, 429, 503)  # answers that may have a Retry-After
+
 _DESCRIPTION: Final = (
     f"Errors are problem details (RFC 9457) with a stable `code`. Each answer carries `{context.HEADER}`; send "
     "your own UUID to find a request again. Lists come in pages: pass `next` as `cursor`. Routes that change "
     f"something take `{idempotency.HEADER}`: the same request sent again with the same key gets the same answer "
-    "for 24 hours."
+    "for as long as the setting `retention.idempotency_hours` says."
 )
 
 
@@ -104,7 +115,7 @@ def _operation(route: AnyRoute, schemas: _Schemas, definitions: dict[str, Any]) 
         "responses": {
             str(route.status): {
                 "description": "Done" if not route.changes else "Stored",
-                "headers": _answer_headers(),
+                "headers": _answer_headers(route.status),
                 "content": {
                     "application/json": {"schema": schemas[route.answer, "serialization"]},
                     **({"text/csv": {"schema": {"type": "string"}}} if route.streams else {}),
@@ -164,8 +175,13 @@ def _headers(route: AnyRoute) -> list[dict[str, Any]]:
     ]
 
 
-def _answer_headers() -> dict[str, Any]:
-    return {context.HEADER: {"$ref": f"#/components/headers/{context.HEADER}"}}
+def _answer_headers(status: int) -> dict[str, Any]:
+    named = [context.HEADER]
+    if status in _MADE:
+        named.append("Location")
+    if status in _TRY_AGAIN:
+        named.append("Retry-After")
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in named}
 
 
 def _problems(route: AnyRoute, schema: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +205,7 @@ def _problems(route: AnyRoute, schema: dict[str, Any]) -> dict[str, Any]:
     return {
         str(status): {
             "description": ", ".join(names),
-            "headers": _answer_headers(),
+            "headers": _answer_headers(status),
             "content": {CONTENT_TYPE: {"schema": schema}},
         }
         for status, names in sorted(by_status.items())
