@@ -186,6 +186,9 @@ class Api:
             raise ServerUnreachableError(
                 message, ["name the authority that signed it with --ca FILE", *hints]
             ) from None
+        except aiohttp.ClientConnectorSSLError as error:
+            message, hints = self._words(f"does not speak TLS as it should: {_tls_reason(error)}")
+            raise ServerUnreachableError(message, ["is the address right, https and port?", *hints]) from None
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(f"cannot be reached: {_reason(error)}") from None
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError) as error:
@@ -218,6 +221,13 @@ class Api:
 
     def _unreachable(self, what: str) -> ServerUnreachableError:
         return ServerUnreachableError(*self._words(what))
+
+
+def _tls_reason(error: aiohttp.ClientConnectorSSLError) -> str:
+    # Its number is of OpenSSL and would be taken for one of the system's.
+    cause = error.os_error
+    named = cause.reason if isinstance(cause, ssl.SSLError) else None
+    return (named or "handshake failed").replace("_", " ").lower()
 
 
 def _why(error: aiohttp.ClientConnectorCertificateError) -> str:

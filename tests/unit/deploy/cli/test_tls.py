@@ -17,6 +17,7 @@ from redflag.cli.options import Common
 from redflag.cli.problems import CliError
 from redflag_ops.tls import ServerTls
 from tests.support.certificates import Authority
+from tests.unit.deploy.cli.stand_in import StandIn
 
 
 @pytest.fixture
@@ -44,6 +45,14 @@ async def url(tmp_path: Path, authority: Authority) -> AsyncIterator[str]:
 async def ask(url: str, ca: Path | None) -> object:
     async with Api(Server(url, "rfk_x", "test", ca=ca)) as api:
         return await api.get("/hosts")
+
+
+async def test_a_server_without_tls_is_said_to_be_one(server: StandIn) -> None:
+    with pytest.raises(CliError) as caught:
+        await ask(server.url.replace("http://", "https://"), None)
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+    assert "does not speak TLS as it should" in caught.value.message
+    assert "not permitted" not in caught.value.message
 
 
 async def test_the_named_authority_is_trusted_and_no_other(
