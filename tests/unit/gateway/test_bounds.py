@@ -1,9 +1,15 @@
 """The gateway's arithmetic of bounds: heads, places, rates, records, pace."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Self, cast
 from uuid import UUID
 
 import pytest
+from aiohttp import web
 
+from redflag_gateway import body
 from redflag_gateway.agent_rate import AgentRates
 from redflag_gateway.body import DEADLINE_S, GRACE_S, time_for
 from redflag_gateway.doorkeeper import Doorkeeper, NoPlace, Place
@@ -161,3 +167,33 @@ def test_a_body_keeps_pace_or_its_time_is_over() -> None:
     assert time_for(0) == GRACE_S
     assert time_for(1024) == GRACE_S + 1
     assert time_for(2 * 1024 * 1024) == DEADLINE_S
+
+
+async def test_each_piece_of_a_body_buys_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "GRACE_S", 0.0)
+    monkeypatch.setattr(body, "PACE_BYTES_PER_S", 1.0)
+    deadlines: list[float] = []
+
+    class Deadline:
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            return
+
+        def reschedule(self, when: float) -> None:
+            deadlines.append(when)
+
+    class Content:
+        async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
+            for size in (2, 5, 100):
+                yield bytes(size)
+
+    def timeout_at(when: float) -> Deadline:
+        deadlines.append(when)
+        return Deadline()
+
+    monkeypatch.setattr(asyncio, "timeout_at", timeout_at)
+    request = SimpleNamespace(headers={}, body_exists=True, content_length=None, content=Content())
+    assert len(await body.read_body(cast("web.Request", request), 1000)) == 107
+    assert [round(one - deadlines[0]) for one in deadlines] == [0, 2, 7, DEADLINE_S]
