@@ -122,6 +122,9 @@ class FakeManager:
             )
         return Plan(manager=self.name, mode=mode, request=request, items=items)
 
+    async def download_bytes(self, plan: Plan) -> int | None:
+        return 1_000 * len(plan.items)
+
     async def install(
         self, plan: Plan, on_step: Callable[[str], None], *, repair: bool = False
     ) -> InstallResult:

@@ -284,11 +284,13 @@ class Actions:
             return None
 
     async def _dry_run(self, params: DryRunUpdateParams) -> Ending:
-        plan = await self._manager(params.manager).plan(list(params.packages), params.mode)
+        manager = self._manager(params.manager)
+        plan = await manager.plan(list(params.packages), params.mode)
         refused = self._refused(plan)
         if refused is not None:
             return refused
-        body = PlanResult(plan_b64=encode(plan.to_bytes()))
+        size = await manager.download_bytes(plan)
+        body = PlanResult(plan_b64=encode(plan.to_bytes()), download_bytes=size)
         return Ending(Outcome.SUCCEEDED, body=body, plan=plan, plan_digest=plan.digest)
 
     async def _install(self, params: InstallUpdatesParams | RollbackUpdateParams, control: Control) -> Ending:

@@ -65,11 +65,14 @@ async def test_download_has_everything_before_the_step_install(
     bed.refresh()
     manager = make_manager(bed)
     plan = await manager.plan([], PlanMode.FULL)
+    (file,) = bed.repo.glob("pool/demo_2.0_*.deb")
+    assert await manager.download_bytes(plan) == file.stat().st_size
 
     def on_step(step: str) -> None:
         if step == "install":
             bed.take_mirror_away()
 
+    assert bed.everything() == {"demo": "1.0"}
     assert outcome_of(await manager.install(plan, on_step)) is Outcome.SUCCEEDED
     assert bed.everything() == {"demo": "2.0"}
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from redflag_scanner_agent.packages import apt_install, apt_scan
+from redflag_scanner_agent.packages import apt_download_size, apt_install, apt_scan
 from redflag_scanner_agent.packages.apt_lock import lock_holder, wait_unlocked
 from redflag_scanner_agent.packages.apt_plan import make_plan
 from redflag_scanner_agent.packages.apt_run import LOCK_WAIT_S, PROGRAMS, AptRunner
@@ -110,6 +110,10 @@ class AptManager:
             PackageManagerError: apt or dpkg cannot be asked.
         """
         return await make_plan(self._runner, request, mode)
+
+    async def download_bytes(self, plan: Plan) -> int | None:
+        """How much would be fetched to carry out a plan; None when that cannot be told."""
+        return await apt_download_size.download_bytes(self._runner, plan)
 
     async def install(
         self, plan: Plan, on_step: Callable[[str], None], *, repair: bool = False

@@ -50,6 +50,10 @@ class PackageManager(Protocol):
         """
         ...
 
+    async def download_bytes(self, plan: Plan) -> int | None:
+        """How much would be fetched to carry out a plan; None when that cannot be told. Raises nothing."""
+        ...
+
     async def install(
         self, plan: Plan, on_step: Callable[[str], None], *, repair: bool = False
     ) -> InstallResult:
