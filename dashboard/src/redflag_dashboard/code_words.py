@@ -25,6 +25,8 @@ _WORDS: Final = {
     "too_late": "it could not be stopped any more; it goes on",
     # What went wrong in the work.
     "reboot_not_done": "the restart was ordered, but the host did not restart",
+    "reboot_missed": "the host's agent did not run at the moment of the restart",
+    "packages_at_work": "another program changes packages on the host",
     "lock_held": "another program holds the package manager's lock",
     "mirror_unreachable": "the package mirror could not be reached",
     "name_refused": "a package is named in a way the package manager does not use",
