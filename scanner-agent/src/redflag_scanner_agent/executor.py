@@ -349,7 +349,7 @@ class Executor:
             return
         params = command.typed_params
         if isinstance(params, RebootParams):
-            await self._begin_reboot(entry, params, now)
+            await self._begin_reboot(entry, command, params, now)
             return
         if command.kind in AT_ONCE:
             # Only what an agent without trusted time left behind; a cancel is settled elsewhere.
@@ -370,7 +370,13 @@ class Executor:
         self._steps.begin(entry, now, due_ms=due_ms)
         return True
 
-    async def _begin_reboot(self, entry: Entry, params: RebootParams, now: datetime) -> None:
+    async def _begin_reboot(
+        self, entry: Entry, command: Command, params: RebootParams, now: datetime
+    ) -> None:
+        made = self._reboots.came_before(command.iat, now)
+        if made is not None:
+            await self._disk.durably(lambda: self._begin_and_end(entry, now, made))
+            return
         due_ms = self._reboots.due_ms(params)
         if not await self._disk.durably(lambda: self._begin(entry, now, due_ms=due_ms)):
             return
@@ -379,6 +385,11 @@ class Executor:
             raise JournalError("journal_order", f"command {entry.cmd} is gone")
         await self._reboots.begin(found, params, due_ms)
         await self._disk.durably(lambda: self._journal.waits_on(entry.cmd))
+
+    def _begin_and_end(self, entry: Entry, now: datetime, ending: Ending) -> None:
+        with self._journal.step():
+            if self._begin(entry, now):
+                self._finish(entry, now, ending)
 
     async def _order(self, due: Entry) -> None:
         # A restart in the middle of somebody's installation can leave a host that does not start any more.

@@ -8,10 +8,13 @@ Guarantees:
 1. At most one restart for a command, whatever crashes: the order is on the disk before it is given, and an order that
    is on the disk is never given again.
 2. Until `ordered` is on the disk it can be cancelled; afterwards not.
-3. A restart whose moment passed while no agent ran is not made up for: people expect it then, not now.
+3. A host that was started after a restart was asked for is not restarted for it: a journal that comes back older at
+   every start (a disk restored from a snapshot) makes no circle of restarts.
+4. A restart whose moment passed while no agent ran is not made up for: people expect it then, not now.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from redflag_ops.logging import get_logger
 from redflag_scanner_agent.actions import Ending, failed
@@ -26,6 +29,7 @@ from redflag_wire.report import Outcome
 from redflag_wire.report_bodies import HostEvent
 
 MISSED_S = 300.0  # seconds after its moment at which a restart nobody made is given up
+SIGNER_LEEWAY = timedelta(seconds=180)  # how far the signer's clock may be behind the beacons'
 SETTLE_S = 300.0  # seconds a host has for going down after the order
 
 log = get_logger()
@@ -57,6 +61,25 @@ class Reboots:
     def due_ms(self, params: RebootParams) -> int:
         """Return the moment a restart that begins now is due, in monotonic milliseconds of this boot."""
         return int((self._clock.monotonic() + params.delay_s) * 1000)
+
+    def came_before(self, asked: datetime, now: datetime) -> Ending | None:
+        """Say that the host was started since a restart was asked for, None when it was not.
+
+        Args:
+            asked: when the command was signed.
+            now: trusted time, a lower bound: the start that is worked out from it never lies later than the true one.
+        """
+        started = now - timedelta(seconds=self._clock.monotonic())
+        if started <= asked + SIGNER_LEEWAY:
+            return None
+        event = HostEvent(
+            code="rebooted_before",
+            severity="info",
+            component="helper",
+            message="the host was started after this restart was asked for; it was not restarted once more",
+            data={"after": line(self._boot_id)},
+        )
+        return Ending(Outcome.SUCCEEDED, body=event)
 
     async def begin(self, entry: Entry, params: RebootParams, due_ms: int) -> None:
         """Let the delay run; STARTED is on the disk."""

@@ -368,3 +368,43 @@ async def test_no_restart_while_somebody_changes_packages(host: Host) -> None:
     await host.give(after)
     await running(host, host.restart.ordered.wait)
     assert host.restart.restarts == 1
+
+
+async def test_disk_that_every_start_brings_back_older_makes_no_circle_of_restarts(host: Host) -> None:
+    """A snapshot taken while the restart was received: without a rule of its own it would restart until `exp`."""
+    command = reboot(host)
+    await host.give(command)
+    host.close()
+    snapshot = (host.directory / "host.db").read_bytes()
+    for _ in range(10):
+        (host.directory / "host.db").write_bytes(snapshot)
+        for beside in ("host.db-wal", "host.db-shm"):
+            (host.directory / beside).unlink(missing_ok=True)
+        host.start()
+        host.beacon()
+        await one_life(host)
+        assert host.file is not None
+        host.fleet.clock.advance(60)  # a minute for going down and coming up
+        host.clock.advance(60)
+        host.clock._monotonic = 20.0  # the machine has just come up
+    assert 1 <= host.restart.restarts <= 5
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.SUCCEEDED, None)
+
+
+async def test_host_started_after_it_was_asked_says_so_and_stays_up(host: Host) -> None:
+    command = reboot(host)
+    await host.give(command)
+    host.pass_time(600)
+    host.clock._monotonic = 300.0
+    host.start()
+    host.beacon()
+    await host.work()
+    assert host.restart.restarts == 0
+    assert words(host, command)[-2:] == [
+        (CommandState.STARTED, None, None),
+        (CommandState.DONE, Outcome.SUCCEEDED, None),
+    ]
+    assert (
+        "was not restarted once more"
+        in next(one for one in host.bodies() if isinstance(one, HostEvent)).message
+    )
