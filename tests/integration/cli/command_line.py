@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.warm_command import argv
+
 REDFLAG = str(Path(sys.executable).with_name("redflag"))
 DEADLINE_S = 60
 
@@ -24,9 +26,10 @@ class Ended:
 
 @dataclass
 class CommandLine:
-    """Runs `redflag` against one data directory."""
+    """Runs `redflag` against one data directory: the installed one, or the warm one at `warm`."""
 
     data: Path
+    warm: Path | None = None
 
     def point_to(self, url: str, key: str) -> None:
         """Write what `redflag up` writes for the command line."""
@@ -38,7 +41,7 @@ class CommandLine:
 
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            REDFLAG,
+            *([REDFLAG] if self.warm is None else argv(self.warm)),
             *arguments,
             "--data",
             str(self.data),
