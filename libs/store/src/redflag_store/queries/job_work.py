@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from redflag_store.engine import driver_connection
+from redflag_store.queries.in_order import fetch_in_order
 from redflag_store.states import JobItemState
 from redflag_store.tables.commands import PENDING_SQL
 
@@ -155,8 +156,7 @@ class FinishedRow:
 
 async def claim_items(session: AsyncSession, now: datetime, limit: int) -> list[ItemRow]:
     """Lock items that are due and that no other dispatcher holds."""
-    connection = await driver_connection(session)
-    return [ItemRow(**dict(row)) for row in await connection.fetch(_CLAIM, now, limit)]
+    return [ItemRow(**dict(row)) for row in await fetch_in_order(session, _CLAIM, now, limit)]
 
 
 async def write_decisions(session: AsyncSession, decisions: Sequence[Decision], at: datetime) -> None:

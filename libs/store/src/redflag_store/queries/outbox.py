@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from redflag_store.engine import driver_connection
+from redflag_store.queries.in_order import fetch_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,7 @@ async def claim_due(
         claimed_until: when another relay may take them over.
         not_before: commands whose `exp` is earlier are left for the reconciler to expire.
     """
-    connection = await driver_connection(session)
-    rows = await connection.fetch(_CLAIM, limit, now, claimed_until, not_before)
+    rows = await fetch_in_order(session, _CLAIM, limit, now, claimed_until, not_before)
     return [
         DueRow(
             command_id=row["command_id"],

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from redflag_store.engine import driver_connection
+from redflag_store.queries.in_order import fetch_in_order
 from redflag_store.tables.agents import SUBSYSTEMS_MARK_SQL, SUBSYSTEMS_STALE_SQL
 from redflag_store.tables.commands import PENDING_SQL
 from redflag_store.tables.subsystems import DUE_SQL
@@ -268,8 +269,11 @@ async def write_plans(session: AsyncSession, plans: Sequence[PlanWrite], current
 
 async def claim_due(session: AsyncSession, now: datetime, limit: int, *, fast: bool = False) -> list[DueRow]:
     """Up to `limit` subsystems that are due, the longest due first, with their hosts locked; `fast`: of fast hosts."""
-    connection = await driver_connection(session)
-    rows = await connection.fetch(_DUE_FAST if fast else _DUE, now, limit)
+    if fast:
+        connection = await driver_connection(session)
+        rows = await connection.fetch(_DUE_FAST, now, limit)
+    else:
+        rows = await fetch_in_order(session, _DUE, now, limit)
     return [DueRow(**dict(row)) for row in rows]
 
 

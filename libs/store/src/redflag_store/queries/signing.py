@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from redflag_store.engine import driver_connection
+from redflag_store.queries.in_order import fetch_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,6 @@ async def claim_requested(session: AsyncSession, most: Mapping[str, int], limit:
         most: how many of each kind; a kind that is not named is left alone.
         limit: how many in all.
     """
-    connection = await driver_connection(session)
     return [
         RequestedRow(
             id=row["id"],
@@ -168,7 +168,7 @@ async def claim_requested(session: AsyncSession, most: Mapping[str, int], limit:
             source=row["source"],
             requested_at=row["requested_at"],
         )
-        for row in await connection.fetch(_CLAIM, list(most), list(most.values()), limit)
+        for row in await fetch_in_order(session, _CLAIM, list(most), list(most.values()), limit)
     ]
 
 
