@@ -295,8 +295,8 @@ class Executor:
 
         def end() -> None:
             with self._journal.step():
-                self._receipts.event(event)
                 self._end(entry, entry.started, ending)
+                self._receipts.event(event)
 
         await self._disk.durably(end)
         return True

@@ -172,13 +172,14 @@ class Receipts:
         if last is not None and now - last < EVENT_GAP_S:
             self._events[key] = (last, left_out + 1)
             return
-        if len(self._events) >= EVENT_CODES_MAX:
-            self._events.clear()
-        self._events[key] = (now, 0)
         if left_out:
             event = event.model_copy(update={"data": {**event.data, "left_out": left_out}})
         ref, sealed = seal_body(event.to_bytes())
         self._spool.add_pending(ReportKind.EVENT, sealed, ref)
+        # Only now: one that the disk refused is told when it is tried again.
+        if len(self._events) >= EVENT_CODES_MAX:
+            self._events.clear()
+        self._events[key] = (now, 0)
 
 
 def seal(body: WireModel) -> tuple[BodyRef, bytes]:

@@ -154,6 +154,27 @@ async def test_command_that_kills_the_helper_is_given_up_and_the_next_one_runs(
     assert [event.code for event in events(host)] == ["command_given_up"]
 
 
+async def test_giving_up_waits_for_room_on_the_disk_and_is_told_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_patience, "DISK_RETRY_FIRST_S", 0.001)
+    monkeypatch.setattr(executor, "ATTEMPTS_MAX", 0)
+    command = host.command()
+    await host.give(command)
+    real, full = host.spool.add_pending, [True, True]
+
+    def add_pending(kind: ReportKind, body: bytes, ref: BodyRef) -> int:
+        if full:
+            full.pop()
+            raise JournalError("journal_write", "the disk is full")
+        return real(kind, body, ref)
+
+    monkeypatch.setattr(host.spool, "add_pending", add_pending)
+    await host.work()
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.FAILED, "attempts")
+    assert [event.code for event in events(host)] == ["command_given_up"]
+
+
 async def test_command_that_kills_the_helper_before_it_begins_is_failed(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
