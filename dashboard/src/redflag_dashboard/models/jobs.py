@@ -193,6 +193,8 @@ class JobItem(BaseModel):
     command_id: UUID | None
     command_state: str | None
     command_result: str | None
+    command_code: str | None = Field(description="Reason of the command's refusal or failure, snake case")
+    command_reason: str | None = Field(description="`command_code` in words")
     existing_id: UUID | None = Field(description="The command that does the same already")
     cancel_id: UUID | None = Field(description="The command that cancels its command")
     decided_at: datetime | None
@@ -213,6 +215,8 @@ class JobItem(BaseModel):
             command_id=item.command_id,
             command_state=view.command_state,
             command_result=view.command_result,
+            command_code=view.command_code,
+            command_reason=in_words(view.command_code),
             existing_id=item.existing_id,
             cancel_id=item.cancel_id,
             decided_at=item.decided_at,

@@ -90,7 +90,12 @@ def _went_wrong(item: Json) -> bool:
 def _item(item: Json) -> list[Cell]:
     state = item["command_state"] or ("not asked" if item["state"] == "refused" else item["state"])
     known = item["command_id"] or item["existing_id"]
-    return [item["hostname"], Styled(spell(state), style_of(state)), dash(item["reason"]), dash(known)]
+    return [
+        item["hostname"],
+        Styled(spell(state), style_of(state)),
+        dash(item["reason"] or item["command_reason"]),
+        dash(known),
+    ]
 
 
 def job_state(job: Json) -> Styled:
@@ -115,5 +120,7 @@ def _fields(job: Json) -> list[tuple[str, Cell]]:
 
 def _params(params: Mapping[str, object]) -> list[str]:
     return [
-        f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in params.items()
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in params.items()
+        if value != ""
     ]

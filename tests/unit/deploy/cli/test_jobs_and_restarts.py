@@ -41,7 +41,8 @@ def an_item(
     return {
         "position": 1, "host_id": HOST_ID, "hostname": hostname, "state": state, "code": None, "reason": None,
         "tries": 0, "due_at": None, "command_id": COMMAND_ID if state == "made" else None,
-        "command_state": command_state, "command_result": None, "existing_id": None, "cancel_id": None,
+        "command_state": command_state, "command_result": None, "command_code": None, "command_reason": None,
+        "existing_id": None, "cancel_id": None,
         "decided_at": AT, **more,
     }  # fmt: skip
 
@@ -154,7 +155,12 @@ def test_a_job_is_followed_to_its_end(cli: Cli, server: StandIn, monkeypatch: py
     server.answer(f"GET /jobs/{JOB_ID}", ended_job)
     items = (
         an_item("web-01"),
-        an_item("web-02", command_state="failed"),
+        an_item(
+            "web-02",
+            command_state="failed",
+            command_code="lock_held",
+            command_reason="another holds the lock",
+        ),
         an_item(
             "web-03", "refused", None, code="already_pending", reason="does it already", existing_id=OTHER_ID
         ),
@@ -166,6 +172,7 @@ def test_a_job_is_followed_to_its_end(cli: Cli, server: StandIn, monkeypatch: py
     assert "scan: 3 of 3 hosts done: 1 succeeded, 1 failed, 1 not asked" in ended.out
     assert "web-01" not in ended.out
     assert "web-02" in ended.out
+    assert "another holds the lock" in ended.out
     line = next(line for line in ended.out.splitlines() if line.startswith("web-03"))
     assert OTHER_ID in line
     assert "does it already" in line

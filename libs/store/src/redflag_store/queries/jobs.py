@@ -100,6 +100,7 @@ class ItemView:
     hostname: str
     command_state: str | None
     command_result: str | None
+    command_code: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +256,7 @@ async def job_items(
         filters.append(col(JobItem.state) == state)
     total = await session.scalar(select(func.count()).select_from(JobItem).where(*filters))
     statement = (
-        select(JobItem, col(Agent.hostname), col(Command.state), col(Command.result))
+        select(JobItem, col(Agent.hostname), col(Command.state), col(Command.result), col(Command.code))
         .join(Agent, col(Agent.id) == col(JobItem.agent_id))
         .outerjoin(Command, col(Command.id) == col(JobItem.command_id))
         .where(*filters)
