@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from redflag_dashboard.app import OPEN_PATHS, ROUTES
 from redflag_dashboard.models.groups import GroupRequest
 from redflag_dashboard.models.tokens import TokenRequest
+from redflag_dashboard.models.updates import PlanRequest
 from redflag_dashboard.page import page, policy
 from redflag_dashboard.rest import cursor
 from redflag_dashboard.rest.binding import bind_body
@@ -165,3 +166,11 @@ def test_the_description_names_the_headers_of_answers() -> None:
     assert "Retry-After" in answers["503"]["headers"]
     assert "Location" not in described["paths"][f"{PREFIX}/jobs"]["get"]["responses"]["200"]["headers"]
     assert answers["503"]["headers"].keys() <= described["components"]["headers"].keys()
+
+
+def test_a_misfit_of_one_of_two_forms_is_told_of_that_form() -> None:
+    for package, told in (("\x1b", "body/packages/0: "), ({"name": "\x1b"}, "body/packages/0/name: ")):
+        with pytest.raises(ProblemError) as caught:
+            bind_body(json.dumps({"host": "h", "packages": [package]}).encode(), PlanRequest)
+        assert caught.value.detail.startswith(told)
+        assert len(caught.value.extra["errors"]) == 1

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from redflag_dashboard.models.common import (
     PAGE_DEFAULT,
@@ -19,6 +19,7 @@ from redflag_dashboard.models.common import (
 )
 from redflag_dashboard.models.groups import GroupText
 from redflag_dashboard.models.hosts import TagText
+from redflag_dashboard.rest.binding import OBJECT, TEXT
 from redflag_dashboard.rest.exporting import ExportFormat
 from redflag_dashboard.rest.route import Strict
 from redflag_store.queries.updates import UpdateRow
@@ -156,7 +157,14 @@ class Package(Strict):
     version: Name | None = Field(default=None, description="Refused when it is not the candidate any more")
 
 
-PackageList = Annotated[list[Name | Package], Field(min_length=1, max_length=PACKAGES_MAX)]
+def _is(value: object) -> str:
+    return TEXT if isinstance(value, str) else OBJECT
+
+
+PackageRef = Annotated[Annotated[Name, Tag(TEXT)] | Annotated[Package, Tag(OBJECT)], Discriminator(_is)]
+"""A name or more; a misfit is told of the one it is, not of both."""
+
+PackageList = Annotated[list[PackageRef], Field(min_length=1, max_length=PACKAGES_MAX)]
 
 
 class DecisionRequest(Strict):

@@ -18,6 +18,9 @@ from redflag_wire.errors import WireError
 BODY_MAX_BYTES: Final = 1024 * 1024  # 4,000 packages named in full are about half of it
 FAULTS_MAX: Final = 20  # named in one answer; the rest is only counted
 
+TEXT: Final = "[text]"  # tags of the two forms of one value; no part of its place
+OBJECT: Final = "[object]"
+
 _PREFIX: Final = "Value error, "  # put by pydantic before the words of our own checks
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -27,7 +30,8 @@ def _refuse(part: str, error: ValidationError) -> ProblemError:
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     named = [
         {
-            "where": part + "".join(f"/{_pointer(step)}" for step in fault["loc"]),
+            "where": part
+            + "".join(f"/{_pointer(step)}" for step in fault["loc"] if step not in (TEXT, OBJECT)),
             "message": fault["msg"].removeprefix(_PREFIX),
         }
         for fault in faults[:FAULTS_MAX]
