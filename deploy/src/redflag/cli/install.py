@@ -90,9 +90,12 @@ async def _carry_out(session: Session, plan: Json, entry: Json, *, yes: bool, wa
             raise
         refusal = error
     if not yes and not _person_agrees(session, plan, entry):
+        mode, names = str(plan.get("mode", "packages")), missing_names(refusal.body)
+        more = "does more than was asked for and " if mode == "packages" else ""
+        hints = [f"not asked for: {names}"] if more and names else []
         raise ConflictError(
-            f"the plan does more than was asked for and is not confirmed: {sentence(plan['items'])}",
-            [f"not asked for: {missing_names(refusal.body)}", f"confirm it with: {confirm_line(entry)}"],
+            f"the plan {more}is not confirmed: {sentence(plan['items'], mode)}",
+            [*hints, f"confirm it with: {confirm_line(entry)}"],
         )
     await session.api.post(f"/plans/{plan['digest']}/confirm", {"host": entry["host_id"]})
     return await _ask(session, plan, entry, waiting)

@@ -160,7 +160,9 @@ class Output:
 
     def _csv(self, rows: Sequence[Sequence[Cell]]) -> None:
         for one in rows:
-            self.stdout.write(csv_cells.row(cell.text if isinstance(cell, Styled) else cell for cell in one))
+            texts = (cell.text if isinstance(cell, Styled) else cell for cell in one)
+            # What a table shows as a dash is nothing, and a spreadsheet shall count it so.
+            self.stdout.write(csv_cells.row("" if text == "-" else text for text in texts))
 
     def _console(self, stream: TextIO) -> Console:
         terminal = stream.isatty()

@@ -20,6 +20,7 @@ _WHY_CONFIRMED = {
     "full": "The host found these changes itself, so the plan must be confirmed before it is installed.",
     "rollback": "It goes back to older versions, so it must be confirmed before it is carried out.",
 }
+_FOUND = ("security", "full")  # modes in which the host finds the packages itself
 _STYLES = {"remove": "red", "downgrade": "yellow"}
 
 
@@ -30,14 +31,22 @@ def sections(items: Sequence[Json]) -> tuple[list[Json], list[Json], list[Json]]
     return removals, [one for one in kept if one["asked"]], [one for one in kept if not one["asked"]]
 
 
-def sentence(items: Sequence[Json]) -> str:
-    """Return what a plan does, in one line."""
+def sentence(items: Sequence[Json], mode: str = "packages") -> str:
+    """Return what a plan does, in one line.
+
+    Args:
+        items: its changes.
+        mode: of the plan; of `security` and `full` nothing was asked for by name.
+    """
     if not items:
         return "nothing: the packages are held back or already there"
     removals, asked, extra = sections(items)
-    parts = [f"{len(asked)} asked for"]
-    if extra:
-        parts.append(f"{len(extra)} more with them")
+    if mode in _FOUND:
+        parts = [f"{len(asked) + len(extra)} found by the host"]
+    else:
+        parts = [f"{len(asked)} asked for"]
+        if extra:
+            parts.append(f"{len(extra)} more with them")
     if removals:
         parts.append(f"{len(removals)} removed")
     return ", ".join(parts)
@@ -53,13 +62,15 @@ def show_plan(out: Output, plan: Json, summary: Json, *, to_stderr: bool = False
         to_stderr: when standard output is kept for another answer.
     """
     say = out.note if to_stderr else out.say
-    say(f"Plan for {summary['hostname']} ({plan['manager']}): {sentence(plan['items'])}")
+    mode = str(plan.get("mode"))
+    unasked = "found by the host" if mode in _FOUND else "comes with it"
+    say(f"Plan for {summary['hostname']} ({plan['manager']}): {sentence(plan['items'], mode)}")
     say(f"Digest {plan['digest']}")
     removals, asked, extra = sections(plan["items"])
     rows: list[list[Cell]] = []
     for one in (*removals, *asked, *extra):
         style = _STYLES.get(one["action"], "")
-        why = "asked for" if one["asked"] else "comes with it"
+        why = "asked for" if one["asked"] else unasked
         rows.append(
             [
                 Styled(one["action"], style),
@@ -75,7 +86,7 @@ def show_plan(out: Output, plan: Json, summary: Json, *, to_stderr: bool = False
     if summary["confirmed_at"] is not None:
         say(f"Confirmed by {summary['confirmed_by']} at {exact(summary['confirmed_at'])}")
     elif summary["needs_confirmation"]:
-        say(_WHY_CONFIRMED.get(str(plan.get("mode")), _MORE_THAN_ASKED))
+        say(_WHY_CONFIRMED.get(mode, _MORE_THAN_ASKED))
 
 
 def next_step(summary: Json, step: str) -> str:

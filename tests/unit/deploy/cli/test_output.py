@@ -111,6 +111,10 @@ def test_a_plan_has_removals_first_then_what_was_asked_then_the_rest() -> None:
     assert [one["name"] for one in extra] == ["extra"]
     assert sentence(items) == "2 asked for, 1 more with them, 2 removed"
     assert "nothing" in sentence([])
+    assert (
+        sentence([a_change("a", asked=False), a_change("b", asked=False)], "security")
+        == "2 found by the host"
+    )
     output, out, err = piped()
     show_plan(output, a_plan(*items), a_plan_entry(needs_confirmation=True))
     text = out.getvalue()
@@ -178,3 +182,9 @@ def test_a_spare_column_is_there_whole_or_not_at_all(monkeypatch: pytest.MonkeyP
         assert "0198f000" not in text.replace(IDENTITY, "")
     assert IDENTITY not in on_terminal(monkeypatch, 70, spare=True)
     assert IDENTITY in on_terminal(monkeypatch, 120, spare=True)
+
+
+def test_in_a_spreadsheet_nothing_is_an_empty_cell() -> None:
+    output, out, _ = piped(Format.CSV)
+    output.table((Column("A"), Column("B")), [["-", Styled("-5", "")]])
+    assert out.getvalue().splitlines()[1] == '"","\'-5"'
