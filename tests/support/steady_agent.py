@@ -15,7 +15,6 @@ from uuid import UUID
 
 import aiohttp
 
-from redflag_wire.report import CommandState
 from redflag_wire.report_framing import frame_reports
 from tests.support.simulated_agent import REPORTS_TYPE, CallFailedError, SimulatedAgent
 
@@ -69,8 +68,7 @@ class SteadyAgent(SimulatedAgent):
         if command.cmd not in self.done:
             self.done[command.cmd] = command_digest
             self.effects[command.cmd] += 1
-            for state in (CommandState.RECEIVED, CommandState.STARTED, CommandState.DONE):
-                envelope = self._report(command, command_digest, state)
-                self.unconfirmed[self.rseq] = envelope
+            told = self._carried_out(command, command_digest)
+            self.unconfirmed.update(enumerate(told, self.rseq - len(told) + 1))
         handle: str = item["handle"]
         return handle
