@@ -23,7 +23,7 @@ from redflag_wire.report import CommandState, Outcome
 from tests.integration.dispatcher.rig import FLEET, Rig, connected
 from tests.support.nats_server import Broker
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Program:
