@@ -249,7 +249,9 @@ class Effects:
             (str(one.get("name")), str(one.get("arch")))
             for one in json.loads(command.params).get("packages", ())
         }
-        change.summary = json.dumps(result_text.of_install(result, asked))
+        change.summary = json.dumps(
+            result_text.of_install(result, asked, back=command.kind == CommandKind.ROLLBACK_UPDATE)
+        )
         change.exit_code = result.exit_code
         change.stdout = result.stdout
         change.stderr = result.stderr

@@ -58,12 +58,15 @@ def of_plan(plan: Plan, extra: int, removes: int, download_bytes: int | None) ->
     }
 
 
-def of_install(result: InstallResult, asked: Collection[tuple[str, str]]) -> dict[str, Any]:
+def of_install(
+    result: InstallResult, asked: Collection[tuple[str, str]], *, back: bool = False
+) -> dict[str, Any]:
     """Return the summary of an installation.
 
     Args:
         result: the body.
         asked: (name, architecture) of the packages the command named; others are dependencies.
+        back: whether it went back to older versions.
     """
     done = [item for item in result.items if item.ok]
     failed = [item for item in result.items if not item.ok]
@@ -74,7 +77,7 @@ def of_install(result: InstallResult, asked: Collection[tuple[str, str]]) -> dic
     else:
         chosen = [item for item in done if (item.name, item.arch) in asked] or done
         rest = len(done) - len(chosen[:NAMED])
-        text = ", ".join(_change(item) for item in chosen[:NAMED])
+        text = ", ".join(_change(item, back) for item in chosen[:NAMED])
         if rest:
             others = "dependency" if rest == 1 else "dependencies"
             text += f" and {rest} more" if len(chosen) > NAMED else f" and {rest} {others}"
@@ -110,12 +113,12 @@ def _duration(milliseconds: int) -> str:
     return f"{milliseconds} ms" if milliseconds < MILLISECONDS else f"{round(milliseconds / MILLISECONDS)} s"
 
 
-def _change(item: InstalledItem) -> str:
+def _change(item: InstalledItem, back: bool) -> str:
     if item.old is None:
         return f"installed {item.name} {item.new}"
     if item.new is None:
         return f"removed {item.name} {item.old}"
-    return f"upgraded {item.name} {item.old} -> {item.new}"
+    return f"{'took back' if back else 'upgraded'} {item.name} {item.old} -> {item.new}"
 
 
 def _names(items: list[InstalledItem]) -> str:

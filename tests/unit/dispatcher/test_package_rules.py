@@ -188,6 +188,12 @@ def test_installation_is_told_in_one_line(body: InstallResult, text: str) -> Non
     assert of_install(body, {("openssl", "amd64")})["text"] == text
 
 
+def test_a_rollback_is_not_called_an_upgrade() -> None:
+    body = result(installed("openssl"))
+    told = of_install(body, {("openssl", "amd64")}, back=True)
+    assert told["text"] == "Took back openssl 1 -> 2, 8 s"
+
+
 def test_what_lies_beside_an_installation_is_told_and_kept() -> None:
     body = result(installed("openssl")).model_copy(
         update={
