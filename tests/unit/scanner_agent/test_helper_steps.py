@@ -82,6 +82,7 @@ async def test_dry_run_gives_the_plan_and_keeps_its_bytes(host: Host) -> None:
     found = await planned(host)
     body = host.bodies()[-1]
     assert isinstance(body, PlanResult)
+    assert body.download_bytes == 1_000
     assert body.plan.digest == found == host.reports()[-1].plan_digest
     assert host.journal.plan(found) == body.plan_bytes
 
