@@ -33,7 +33,7 @@ from redflag_ops.tasks import run_loops
 from redflag_ops.tls import check_listener, tls_of
 from redflag_store.engine import DatabaseUrlRefusedError, open_engine, sessions
 from redflag_store.listen import Listener, Wake
-from redflag_store.queries.command_moves import CHANGE_CHANNEL
+from redflag_store.queries.journal import CHANGE_CHANNEL
 from redflag_wire.clock import SystemClock
 from redflag_wire.errors import WireError
 from redflag_wire.signing import SigningKey

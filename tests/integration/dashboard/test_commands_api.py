@@ -11,8 +11,7 @@ from sqlalchemy import text
 
 from redflag_store.command_states import ServerState
 from redflag_store.listen import Listener
-from redflag_store.queries.command_moves import CHANGE_CHANNEL, move_command
-from redflag_store.queries.journal import EventRow, write_events
+from redflag_store.queries.journal import CHANGE_CHANNEL, EventRow, MoveRow, write_events, write_moves
 from redflag_store.states import Severity
 from redflag_store.tables import UpdateHistory
 from redflag_wire.enrolment_token import EnrolmentToken
@@ -29,8 +28,14 @@ async def a_scan(api: Api) -> UUID:
 
 async def sign(api: Api, command: UUID) -> None:
     async with api.owner.begin() as session:
-        fields: dict[str, Any] = {"seq": 1, "envelope": b'{"a":1}', "digest": "sha256:" + "0" * 64}
-        await move_command(session, CLOCK, command, ServerState.SIGNED, "signed", **fields)
+        await session.execute(
+            text(
+                "UPDATE command SET state = 'signed', signed_at = :at, seq = 1, envelope = :b WHERE id = :id"
+            ),
+            {"at": CLOCK.now(), "b": b'{"a":1}', "id": command},
+        )
+        move = (ServerState.REQUESTED.value, ServerState.SIGNED.value, "signed")
+        await write_moves(session, [MoveRow(new_id(CLOCK), command, CLOCK.now(), *move)])
 
 
 async def until_waiting(api: Api) -> None:

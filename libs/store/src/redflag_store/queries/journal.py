@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from redflag_store.engine import driver_connection
 from redflag_store.event_folding import MESSAGE_MAX_CHARS, bounded, fold_of
 from redflag_store.states import Severity
+
+CHANGE_CHANNEL: Final = "redflag_change"
+"""Who listens here hears of each command that moved, at commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +90,14 @@ SET count = system_event.count + EXCLUDED.count, last_at = EXCLUDED.at, data = E
 
 
 # All notices of a transaction are queued once, at its commit.
-_NOTICE = """
-SELECT pg_notify('redflag_change', json_build_object('kind', 'command', 'id', c.id)::text)
+_NOTICE = f"""
+SELECT pg_notify('{CHANGE_CHANNEL}', json_build_object('kind', 'command', 'id', c.id)::text)
 FROM (SELECT DISTINCT id FROM unnest($1::uuid[]) AS u (id)) AS c
-"""
+"""  # noqa: S608 - a constant
 
 
 async def write_moves(session: AsyncSession, rows: Sequence[MoveRow]) -> None:
-    """Append rows to `command_event`; who listens on `redflag_change` hears of each command once."""
+    """Append rows to `command_event`; who listens on `CHANGE_CHANNEL` hears of each command once."""
     if not rows:
         return
     connection = await driver_connection(session)
