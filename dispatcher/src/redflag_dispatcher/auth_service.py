@@ -19,7 +19,7 @@ from redflag_broker_config.subjects import SERVICE_CONFIRM, SERVICE_ENROLL, SERV
 from redflag_dispatcher.enrolment import Enrolments
 from redflag_dispatcher.errors import EnrolmentRefusedError
 from redflag_dispatcher.metrics import Metrics
-from redflag_dispatcher.refusal_notices import Notice, Reason, of_enrolment, of_renewal
+from redflag_dispatcher.refusal_notices import RENEWED, Notice, Reason, of_enrolment, of_renewal
 from redflag_dispatcher.renewal import Renewals, SignedRequest
 from redflag_dispatcher.retrying import TRANSIENT
 from redflag_ops.logging import get_logger
@@ -180,6 +180,7 @@ class AuthService:
     async def _renew(self, request: Mapping[str, Any]) -> Answer:
         with self._told("renew"):
             answer = await self._renewals.renew(signed_request(request))
+        self._note(RENEWED)
         return 200, answer.model_dump(mode="json")
 
     async def _confirm(self, request: Mapping[str, Any]) -> Answer:

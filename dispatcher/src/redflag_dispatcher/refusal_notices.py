@@ -1,4 +1,4 @@
-"""What people are told of refused enrolments and renewals. Pure.
+"""What people are told of renewals, and of refused enrolments and renewals. Pure.
 
 The one who asks learns nothing of the reason (docs/protocol.md 8.1); operators do. Whoever knocks a thousand times
 makes one event that says so: messages are constant, what differs is in the data of the last time.
@@ -63,6 +63,10 @@ class Notice:
     code: str
     message: str
     data: dict[str, Any] = field(default_factory=dict)
+
+
+RENEWED: Final = Notice(Severity.INFO, COMPONENT, "access_renewed", "hosts renewed their access")
+"""A renewal went well; an hour of them is one event with their number (`redflag_store.event_folding.REGULAR`)."""
 
 
 def of_enrolment(reason: Reason, code: str, peer: str, token: str | None) -> Notice:

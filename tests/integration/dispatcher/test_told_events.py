@@ -19,7 +19,15 @@ from redflag_store.states import Severity
 from redflag_wire.enrolment_token import EnrolmentToken
 from redflag_wire.gateway_event import GatewayEvent
 from tests.integration.dispatcher.rig import CLOCK, Host, Rig, make_key
-from tests.integration.dispatcher.test_enrolment import ask, enrol, enrol_envelope, make_token
+from tests.integration.dispatcher.test_enrolment import (
+    ask,
+    confirm,
+    enrol,
+    enrol_envelope,
+    joined,
+    make_token,
+    renew,
+)
 
 
 @pytest.fixture
@@ -86,6 +94,17 @@ async def test_a_refused_renewal_is_told(rig: Rig, noticed: Noticed, auth: AuthS
     await noticed.step()
     (event,) = await rig.events("renewal_refused")
     assert event["data"]["answered"] == "request_form"
+
+
+async def test_renewals_are_one_row_with_their_number(rig: Rig, noticed: Noticed, auth: AuthService) -> None:
+    host, enrolled = await joined(rig)
+    await confirm(rig, host, 1, enrolled.renewal_secret)
+    for _ in range(3):
+        assert (await renew(rig, host, 1, enrolled.renewal_secret))[0] == 200
+        await noticed.step()
+    rows = await rig.rows("SELECT count FROM system_event WHERE code = 'access_renewed'")
+    assert sum(row["count"] for row in rows) == 3
+    assert len(rows) <= 2  # two when the hour turned over meanwhile
 
 
 async def test_notices_wait_for_the_database_and_are_bounded(rig: Rig, noticed: Noticed) -> None:

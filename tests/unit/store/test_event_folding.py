@@ -55,6 +55,11 @@ def test_information_is_folded_when_a_host_says_it() -> None:
     assert fold_of(**{**info, "component": "agent.poller"}) is not None
 
 
+def test_what_happens_all_the_time_is_folded() -> None:
+    renewed = {**ONE, "severity": Severity.INFO, "component": "auth", "code": "access_renewed"}
+    assert fold_of(**renewed) == fold_of(**{**renewed, "at": AT + timedelta(minutes=49)}) is not None
+
+
 def test_the_agent_itself_is_named_once() -> None:
     assert component_of("agent") == "agent"
     assert component_of("poller") == "agent.poller"

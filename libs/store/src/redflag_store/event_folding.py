@@ -2,7 +2,7 @@
 
 The same thing: equal severity, component, code, host and message within one window of `WINDOW_S` seconds; for a
 critical one equal data too. Informative events of RedFlag's own programs are never folded: each start and each
-enrolment is a row. So a host, or a stranger who knocks with a wrong token, cannot fill the table by repeating
+enrolment is a row; but for what happens all the time (`REGULAR`), of which an hour is a row. So a host, or a stranger who knocks with a wrong token, cannot fill the table by repeating
 itself.
 """
 
@@ -22,6 +22,9 @@ MESSAGE_MAX_CHARS: Final = 2_048
 HOST_COMPONENT: Final = "agent"
 """What a host says itself has this component, or one below it such as `agent.poller`."""
 
+REGULAR: Final = frozenset({"access_renewed"})
+"""Codes of informative events that each host causes once an hour or so."""
+
 _PLAIN: Final = frozenset({Severity.DEBUG, Severity.INFO})
 
 
@@ -37,7 +40,7 @@ def fold_of(
 ) -> str | None:
     """The key that the same thing shares within one window; None for what is never folded."""
     from_host = component == HOST_COMPONENT or component.startswith(f"{HOST_COMPONENT}.")
-    if severity in _PLAIN and not from_host:
+    if severity in _PLAIN and not from_host and code not in REGULAR:
         return None
     parts: list[object] = [
         int(at.timestamp()) // WINDOW_S,
