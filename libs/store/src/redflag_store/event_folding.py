@@ -2,8 +2,8 @@
 
 The same thing: equal severity, component, code, host and message within one window of `WINDOW_S` seconds; for a
 critical one equal data too. Informative events of RedFlag's own programs are never folded: each start and each
-enrolment is a row; but for what happens all the time (`REGULAR`), of which an hour is a row. So a host, or a stranger who knocks with a wrong token, cannot fill the table by repeating
-itself.
+enrolment is a row; but for what happens all the time (`REGULAR`), of which an hour is a row. So a host, or a stranger
+who knocks with a wrong token, cannot fill the table by repeating itself.
 """
 
 import hashlib
