@@ -8,7 +8,8 @@ Guarantees:
 4. Nothing ends the helper but a journal that is damaged: work or a probe that breaks is a command ended as unknown, and
    a full disk is waited for.
 5. A command whose handling ended the helper ATTEMPTS_MAX times is ended, and the next one runs.
-6. Told to stop, the action in hand is finished and its DONE written; the next one is not begun.
+6. Told to stop, the action in hand is finished and its DONE written, or cut off and ended as `interrupted` if it only
+   looks; the next one is not begun.
 """
 
 import asyncio
@@ -193,8 +194,9 @@ class Executor:
         self._wake.set()
 
     def stop(self) -> None:
-        """Begin nothing more; `run` returns after the action in hand."""
+        """Begin nothing more; `run` returns after the action in hand, which ends at once if it only looks."""
         self._told_to_stop.set()
+        self._in_hand.interrupt()
         self._wake.set()
 
     async def run(self) -> None:

@@ -8,6 +8,7 @@ from redflag_scanner_agent.actions import Actions, Ending, failed
 from redflag_scanner_agent.control import Control
 from redflag_scanner_agent.errors import JournalError
 from redflag_wire.command import Command
+from redflag_wire.command_params import LOOKING_KINDS
 from redflag_wire.report import Outcome
 
 log = get_logger()
@@ -16,8 +17,10 @@ log = get_logger()
 @dataclass(slots=True)
 class _Running:
     cmd: str
+    looks: bool
     control: Control
     task: asyncio.Task[Ending]
+    interrupted: bool = False
 
 
 class InHand:
@@ -39,7 +42,8 @@ class InHand:
         """
         control = Control(lambda step: log.info("install.step", step=step))
         task = asyncio.create_task(self._actions.act(command, control), name="action")
-        self._running = _Running(cmd, control, task)
+        running = _Running(cmd, command.kind in LOOKING_KINDS, control, task)
+        self._running = running
         try:
             await asyncio.wait({task})
         finally:
@@ -48,6 +52,8 @@ class InHand:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if task.cancelled():
+            if running.interrupted:
+                return failed("interrupted", "the agent was stopped while it looked")
             return Ending(Outcome.CANCELLED, "cancelled")
         try:
             return task.result()
@@ -61,6 +67,13 @@ class InHand:
         """Whether a command can still be stopped with nothing half done, as far as the action in hand tells."""
         running = self._running
         return running is None or running.cmd != cmd or not running.control.acting
+
+    def interrupt(self) -> None:
+        """Cut the action off if it only looks: an agent told to stop must not go on for minutes for that."""
+        running = self._running
+        if running is not None and running.looks and not running.control.wanted:
+            running.interrupted = True
+            running.task.cancel()
 
     def stop(self, cmd: str) -> None:
         """Ask a command to stop if it is the one in hand; cut its work off where that leaves nothing behind."""

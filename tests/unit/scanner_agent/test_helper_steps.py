@@ -509,6 +509,18 @@ async def test_stop_finishes_the_action_in_hand_and_begins_no_other(host: Host) 
     assert words(host, second)[-1][1] is Outcome.SUCCEEDED
 
 
+async def test_stop_ends_a_scan_in_hand_at_once_and_says_so(host: Host) -> None:
+    command = host.command()
+    host.manager.scan_gate = asyncio.Event()
+    await host.give(command)
+    work = asyncio.create_task(host.executor.run())
+    await host.manager.began.wait()
+    host.executor.stop()
+    async with asyncio.timeout(5):
+        await work
+    assert words(host, command)[-1] == (CommandState.DONE, Outcome.FAILED, "interrupted")
+
+
 async def test_install_that_takes_too_long_is_looked_at_not_killed(host: Host) -> None:
     command = await install(host, pol={"window": None, "allow_reboot": False, "max_runtime": 1})
     host.manager.gate = asyncio.Event()
