@@ -2,13 +2,17 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped
 from sqlmodel import col
 
 from redflag_store.tables import UpdateEvent, UpdateHistory
+
+_Row = TypeVar("_Row", UpdateHistory, UpdateEvent)
 
 ROLLBACK_ROWS_MAX = 2000  # newest changes of the asked packages that are looked at for a version to return to
 
@@ -23,19 +27,10 @@ async def list_versions(
     limit: int,
 ) -> tuple[list[UpdateHistory], int, bool]:
     """A page of a host's version changes, newest first: rows, how many there are in all, whether others follow."""
-    filters = [col(UpdateHistory.agent_id) == agent_id]
-    if package is not None:
-        filters.append(col(UpdateHistory.name) == package)
-    if manager is not None:
-        filters.append(col(UpdateHistory.manager) == manager)
-    total = await session.scalar(select(func.count()).select_from(UpdateHistory).where(*filters))
-    key = (col(UpdateHistory.stored_at), col(UpdateHistory.id))
-    statement = select(UpdateHistory).where(*filters)
-    if after is not None:
-        statement = statement.where(tuple_(*key) < after)
-    statement = statement.order_by(key[0].desc(), key[1].desc()).limit(limit + 1)
-    rows = list((await session.scalars(statement)).all())
-    return rows[:limit], total or 0, len(rows) > limit
+    filters = _of_packages(UpdateHistory, agent_id, package, manager)
+    return await _page(
+        session, UpdateHistory, time=col(UpdateHistory.stored_at), filters=filters, after=after, limit=limit
+    )
 
 
 async def list_update_events(
@@ -48,14 +43,35 @@ async def list_update_events(
     limit: int,
 ) -> tuple[list[UpdateEvent], int, bool]:
     """A page of what happened to a host's updates, newest first; as `list_versions`."""
-    filters = [col(UpdateEvent.agent_id) == agent_id]
+    filters = _of_packages(UpdateEvent, agent_id, package, manager)
+    return await _page(
+        session, UpdateEvent, time=col(UpdateEvent.at), filters=filters, after=after, limit=limit
+    )
+
+
+def _of_packages(
+    table: type[UpdateHistory] | type[UpdateEvent], agent_id: UUID, package: str | None, manager: str | None
+) -> list[ColumnElement[bool]]:
+    filters: list[ColumnElement[bool]] = [col(table.agent_id) == agent_id]
     if package is not None:
-        filters.append(col(UpdateEvent.name) == package)
+        filters.append(col(table.name) == package)
     if manager is not None:
-        filters.append(col(UpdateEvent.manager) == manager)
-    total = await session.scalar(select(func.count()).select_from(UpdateEvent).where(*filters))
-    key = (col(UpdateEvent.at), col(UpdateEvent.id))
-    statement = select(UpdateEvent).where(*filters)
+        filters.append(col(table.manager) == manager)
+    return filters
+
+
+async def _page(
+    session: AsyncSession,
+    table: type[_Row],
+    *,
+    time: Mapped[datetime],
+    filters: list[ColumnElement[bool]],
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+) -> tuple[list[_Row], int, bool]:
+    total = await session.scalar(select(func.count()).select_from(table).where(*filters))
+    key = (time, col(table.id))
+    statement = select(table).where(*filters)
     if after is not None:
         statement = statement.where(tuple_(*key) < after)
     statement = statement.order_by(key[0].desc(), key[1].desc()).limit(limit + 1)
