@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from redflag_dispatcher.inventory_writes import InventoryOp, write_inventories
 from redflag_dispatcher.package_results import (
     StateChange,
-    after_end,
     after_install,
     after_plan,
     after_rollback,
@@ -28,7 +27,7 @@ from redflag_store.queries.package_results import CommandPackage, HistoryRow, Pl
 from redflag_store.states import UpdateEventKind
 from redflag_wire.report_bodies import InstallResult
 
-__all__ = ["InstallOp", "InventoryOp", "PackageOp", "PlanOp", "ReleaseOp", "rounds", "write_packages"]
+__all__ = ["InstallOp", "InventoryOp", "PackageOp", "PlanOp", "rounds", "write_packages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +51,8 @@ class InstallOp:
     agent_finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseOp:
-    """A command that ended without saying what became of its packages."""
-
-    agent: UUID
-    command: UUID
-    end: ServerState
-
-
-PackageOp = InventoryOp | PlanOp | InstallOp | ReleaseOp
+PackageOp = InventoryOp | PlanOp | InstallOp
+"""What a report says of packages. What it says nothing of, the end of its command releases (docs/updates.md)."""
 
 
 def rounds(ops: Iterable[PackageOp]) -> list[list[PackageOp]]:
@@ -108,7 +99,7 @@ async def write_packages(
 
 async def _write_results(
     session: AsyncSession,
-    ops: list[PlanOp | InstallOp | ReleaseOp],
+    ops: list[PlanOp | InstallOp],
     *,
     at: datetime,
     new_id: Callable[[], UUID],
@@ -140,14 +131,12 @@ async def _write_results(
     )
 
 
-def _changes(op: PlanOp | InstallOp | ReleaseOp, packages: list[CommandPackage]) -> list[StateChange]:
+def _changes(op: PlanOp | InstallOp, packages: list[CommandPackage]) -> list[StateChange]:
     match op:
         case PlanOp():
             return after_plan(packages, op.row.extra_count)
         case InstallOp():
             return after_install(op.agent, packages, op.result, op.end)
-        case ReleaseOp():
-            return after_end(packages, op.end)
 
 
 def _history(op: InstallOp, *, at: datetime, new_id: Callable[[], UUID]) -> list[HistoryRow]:

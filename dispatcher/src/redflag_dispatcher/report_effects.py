@@ -17,7 +17,7 @@ from redflag_dispatcher import result_text
 from redflag_dispatcher.apply_report import Moves, decide
 from redflag_dispatcher.command_moves import moves_of
 from redflag_dispatcher.package_results import extra_changes
-from redflag_dispatcher.package_writes import InstallOp, InventoryOp, PackageOp, PlanOp, ReleaseOp
+from redflag_dispatcher.package_writes import InstallOp, InventoryOp, PackageOp, PlanOp
 from redflag_dispatcher.report_body import BAD_ROWS_NAMED, ReadReport
 from redflag_store.command_states import END_STATES, ServerState
 from redflag_store.event_folding import component_of
@@ -230,14 +230,8 @@ class Effects:
             change.summary = json.dumps(result_text.of_inventory(read.inventory))
         if read.install is not None and command.kind in _CHANGES_PACKAGES:
             self._install(read, report, command, end, change)
-        elif (
-            read.plan is not None
-            and command.kind == CommandKind.DRY_RUN_UPDATE
-            and self._plan(read, report, command, change)
-        ):
-            return
-        else:
-            self.packages.append(ReleaseOp(report.agent, command.id, end))
+        elif read.plan is not None and command.kind == CommandKind.DRY_RUN_UPDATE:
+            self._plan(read, report, command, change)
 
     def _install(
         self, read: ReadReport, report: Report, command: CommandRow, end: ServerState, change: CommandChange
@@ -268,9 +262,9 @@ class Effects:
             )
         )
 
-    def _plan(self, read: ReadReport, report: Report, command: CommandRow, change: CommandChange) -> bool:
+    def _plan(self, read: ReadReport, report: Report, command: CommandRow, change: CommandChange) -> None:
         if read.plan is None:
-            return False
+            return
         data = read.plan.plan_bytes
         try:
             plan = read.plan.plan
@@ -288,7 +282,7 @@ class Effects:
                 f"a dry run's plan was not taken: {fault}",
                 {"command": str(command.id), "report": str(report.report)},
             )
-            return False
+            return
         extra, removes = extra_changes(plan)
         change.summary = json.dumps(result_text.of_plan(plan, extra, removes, read.plan.download_bytes))
         self.packages.append(
@@ -310,4 +304,3 @@ class Effects:
                 ),
             )
         )
-        return True

@@ -5,12 +5,12 @@ import pytest
 
 from redflag_dispatcher.inventory_rules import decide
 from redflag_dispatcher.package_results import after_end, after_install, after_plan, extra_changes
-from redflag_dispatcher.package_writes import InventoryOp, PackageOp, ReleaseOp, rounds
+from redflag_dispatcher.package_writes import InventoryOp, PackageOp, PlanOp, rounds
 from redflag_dispatcher.report_body import ListedInventory
 from redflag_dispatcher.result_text import of_install
 from redflag_store.command_states import ServerState
 from redflag_store.queries.inventory import Difference, Listed, Stored
-from redflag_store.queries.package_results import CommandPackage
+from redflag_store.queries.package_results import CommandPackage, PlanRow
 from redflag_wire.command_params import PackageRef
 from redflag_wire.ids import new_id
 from redflag_wire.plan import Plan, PlanDrift, PlanItem
@@ -217,7 +217,11 @@ def op(agent: UUID, manager: str) -> InventoryOp:
 def test_rounds_keep_each_hosts_order_and_drop_what_a_newer_inventory_replaces() -> None:
     one, two = new_id(CLOCK), new_id(CLOCK)
     old, new, snap = op(one, "apt"), op(one, "apt"), op(one, "snap")
-    release = ReleaseOp(one, COMMAND, ServerState.FAILED)
+    row = PlanRow(
+        id=COMMAND, agent_id=one, command_id=COMMAND, manager="apt", mode="packages", digest="", plan=b"",
+        request="{}", item_count=0, extra_count=0, removes=0, created_at=CLOCK.now(),
+    )  # fmt: skip
+    plan = PlanOp(one, row)
     other = op(two, "apt")
-    ops: list[PackageOp] = [old, new, release, snap, other]
-    assert rounds(ops) == [[new, other], [release], [snap]]
+    ops: list[PackageOp] = [old, new, plan, snap, other]
+    assert rounds(ops) == [[new, other], [plan], [snap]]
